@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use serde::de::IgnoredAny;
 use url::Url;
 
 use crate::egress::NetRule;
@@ -239,10 +238,9 @@ fn conceal(data: &[u8]) {
     concealed_bytes(pieces(data));
     concealed_over_edges(&texts, &whole);
     llm::fuzzing::said(&texts, &SECRETS);
-    let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
     let concealed = SECRETS.conceal_text(whole.clone());
     assert_eq!(SECRETS.find(concealed.as_bytes()), None, "{concealed:?}");
-    assert!(!is_json(&whole) || is_json(&concealed), "{concealed:?}");
+    assert!(!json::is_json(&whole) || json::is_json(&concealed), "{concealed:?}");
     assert_eq!(SECRETS.conceal_text(concealed.clone()), concealed);
     // Where a backslash is, a string of JSON may hold what the text does not, and so may it without what can't be seen.
     let may_hold = whole.contains('\\') || !SECRETS.is_clean(&whole);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// JSON text that is refused.
@@ -45,6 +45,11 @@ pub fn parse(text: &str, most: Most) -> Result<Value, JsonError> {
     }
     let strict: Strict = serde_json::from_str(text).map_err(|e| JsonError::Malformed(e.to_string()))?;
     Ok(strict.0)
+}
+
+/// Whether a text is exactly one JSON value, whatever is in it. None of it is kept.
+pub fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// Whether a text is JSON that [`parse`] would read, however many values it has; and then whether it is an object. None of it is kept.

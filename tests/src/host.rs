@@ -122,6 +122,14 @@ impl Host {
         self.run(&crate::guests::built("probe"), &program.to_string())
     }
 
+    /// The same, and asks for its events as they come.
+    #[must_use]
+    pub fn probe_events(self, program: &Value) -> Self {
+        self.args(["--output", "events", "--plugin"])
+            .arg(crate::guests::built("probe"))
+            .arg(program.to_string())
+    }
+
     /// A configuration value for this once.
     #[must_use]
     pub fn set(self, key: &str, value: impl std::fmt::Display) -> Self {

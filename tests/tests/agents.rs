@@ -490,10 +490,7 @@ fn tool_calls_of_one_agent_keep_their_distance_and_wait_for_no_other_agents() {
         [&at_once, &in_turn].map(|program| ChildSpec::probe(program).with("toolsets", json!(["probe-tool"])));
     let program = steps(&[children[0].spawn(), children[1].spawn(), join(0), join(1)]);
     let host = with_tools(home.host()).set("tool_delay", format!("{DELAY}ms"));
-    let host = host
-        .args(["--output", "events", "--plugin"])
-        .arg(guests::built("probe"));
-    let events = host.arg(program.to_string()).output().expect(0).events();
+    let events = host.probe_events(&program).output().expect(0).events();
     let times = |event: &str| {
         let mut times: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for told in events.iter().filter(|told| told["event"] == event) {

@@ -747,12 +747,8 @@ fn a_flood_of_denials_hides_none_of_another_kind_of_right() {
         json!({ "do": "fetch", "url": exfil }),
     ])]);
     let host = with_probe_tool(&home).set("limits.audit.targets", MOST);
-    let host = host.args(["--allow", "fs:./papers", "--output", "events", "--plugin"]);
-    let output = host
-        .arg(guests::built("probe"))
-        .arg(program.to_string())
-        .output()
-        .expect(0);
+    let host = host.args(["--allow", "fs:./papers"]);
+    let output = host.probe_events(&program).output().expect(0);
     let events = output.events();
     let run = events.iter().find_map(|event| event["run"].as_str()).unwrap();
     let told = |row: &Value| (row["grant"].clone(), row["target"].clone(), row["count"].clone());
@@ -1182,9 +1178,8 @@ fn each_use_and_each_denial_is_an_event() {
         ask("2"),
         tool(&[files("read", "/papers/a", 1), files("remove", "/papers/a", 1)]),
     ]);
-    let plugin = guests::built("probe");
-    let host = with_probe_tool(&home).args(["--allow", "fs:./papers", "--output", "events", "--plugin"]);
-    let events = host.arg(plugin).arg(program.to_string()).output().expect(0).events();
+    let host = with_probe_tool(&home).args(["--allow", "fs:./papers"]);
+    let events = host.probe_events(&program).output().expect(0).events();
     let of = |kind: &str| -> Vec<&Value> { events.iter().filter(|event| event["event"] == kind).collect() };
     let told = |event: &Value, keys: &[&str]| -> Value { keys.iter().map(|key| event[*key].clone()).collect() };
     let papers = home.work().canonicalize().unwrap().join("papers").display().to_string();

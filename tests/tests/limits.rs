@@ -37,13 +37,8 @@ fn seen_with_tools(home: &Home, limit: (&str, u64), steps: &[Value]) -> Vec<Valu
 
 /// The messages of all events of this name.
 fn told(home: &Home, limit: (&str, u64), steps: &[Value], event: &str) -> Vec<String> {
-    let host = host(home, &[limit]).args(["--output", "events", "--plugin"]);
-    let host = host.arg(guests::built("probe"));
-    let events = host
-        .arg(json!({ "steps": steps }).to_string())
-        .output()
-        .expect(0)
-        .events();
+    let host = host(home, &[limit]).probe_events(&json!({ "steps": steps }));
+    let events = host.output().expect(0).events();
     let told = events.iter().filter(|told| told["event"] == event);
     told.map(|told| told["message"].as_str().unwrap().to_owned()).collect()
 }

@@ -231,8 +231,7 @@ fn what_is_said_before_a_wait_is_said_once() {
     let program = [&first[..], &[ask("1")], &second, &again, &[ask("2")], &last].concat();
     let server = ModelServer::start(Script::always(Turn::text("yes")));
     let home = Home::with_model(&server, Format::OpenAi);
-    let host = always(home.host()).args(["--output", "events", "--plugin"]);
-    let host = host.arg(guests::built("probe")).arg(steps(&program).to_string());
+    let host = always(home.host()).probe_events(&steps(&program));
     let events = host.output().expect(0).events();
     let told = |event: &str, key: &str| -> Vec<Value> {
         let those = events.iter().filter(|told| told["event"] == event);
@@ -257,9 +256,7 @@ fn what_is_written_before_a_wait_is_told_once() {
     let program = steps(&[open(), put("a"), ask("1"), append, ask("2"), delete, ask("3")]);
     let server = ModelServer::start(Script::always(Turn::text("yes")));
     let home = Home::with_model(&server, Format::OpenAi);
-    let host = always(home.host()).args(["--output", "events", "--plugin"]);
-    let host = host.arg(guests::built("probe")).arg(program.to_string());
-    let events = host.output().expect(0).events();
+    let events = always(home.host()).probe_events(&program).output().expect(0).events();
     let wrote = events.iter().filter(|event| event["event"] == "wrote");
     let keys: Vec<Value> = wrote.map(|event| event["key"].clone()).collect();
     assert_eq!(keys, ["a", "n/00000000000000000002", "a"]);
@@ -325,9 +322,7 @@ fn cancelled_while_all_wait(resident: usize) -> (Vec<Value>, Value) {
     // Within one grace, however long it all takes.
     let host = home.host().without(PASSIVATE).set("limits.cancel_grace", "10m");
     let host = host.set("limits.resident", resident);
-    let host = host.args(["--output", "events", "--plugin"]);
-    let host = host.arg(guests::built("probe")).arg(steps(&program).to_string());
-    let process = host.start();
+    let process = host.probe_events(&steps(&program)).start();
     server.wait_for(WAITING, Duration::from_millis(LONG_MS));
     let run = home.newest_run();
     home.host().args(["cancel", &run]).output().expect(0);

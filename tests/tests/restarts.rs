@@ -10,7 +10,7 @@ use hermes_tests::child::{ChildSpec, exit, join};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::output::slack;
 use hermes_tests::program::ask;
-use hermes_tests::{Home, Host, Output, guests};
+use hermes_tests::{Home, Host, Output};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -133,10 +133,9 @@ fn waits(home: &Home, backoff: u64, backoff_max: u64, attempts: u32) -> Vec<u64>
         ("backoff", backoff),
         ("backoff_max", backoff_max),
     ];
-    let host = host(home, &limits).args(["--deny", "llm", "--output", "events", "--plugin"]);
-    let host = host.arg(guests::built("probe"));
+    let host = host(home, &limits).args(["--deny", "llm"]);
     let program = json!({ "steps": [until(attempts)] });
-    let events = host.arg(program.to_string()).output().expect(0).events();
+    let events = host.probe_events(&program).output().expect(0).events();
     let restarts = events.iter().filter(|event| event["event"] == "session-restarts");
     restarts.map(|event| event["after_ms"].as_u64().unwrap()).collect()
 }
@@ -181,10 +180,9 @@ fn a_wait_is_waited() {
 
 /// Starts an agent that breaks in each attempt, and kills its process in the wait before attempt 3. Gives the run, and how long that wait was to be.
 fn killed_in_the_second_wait(home: &Home, limits: &[(&str, u64)]) -> (String, Value) {
-    let host = host(home, limits).args(["--deny", "llm", "--output", "events", "--plugin"]);
-    let host = host.arg(guests::built("probe"));
+    let host = host(home, limits).args(["--deny", "llm"]);
     let program = json!({ "steps": [{ "do": "open", "name": "notes" }, until(100)] });
-    let process = host.arg(program.to_string()).by("exec \"$0\" \"$@\" > events").start();
+    let process = host.probe_events(&program).by("exec \"$0\" \"$@\" > events").start();
     let begun = Instant::now();
     let wait = loop {
         let events = fs::read_to_string(home.work().join("events")).unwrap_or_default();

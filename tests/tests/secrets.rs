@@ -645,12 +645,7 @@ fn a34_no_part_of_a_secret_is_left_where_a_line_with_many_of_them_is_cut() {
     let log = json!({ "do": "log", "level": "Info", "message": many });
     let progress = json!({ "do": "progress", "message": many });
     let program = json!({ "steps": steps.chain([log, progress]).collect::<Vec<_>>() });
-    let host = host(&home, &[]).args(["--output", "events", "--plugin"]);
-    let output = host
-        .arg(guests::built("probe"))
-        .arg(program.to_string())
-        .output()
-        .expect(0);
+    let output = host(&home, &[]).probe_events(&program).output().expect(0);
     let events = output.events();
     let told: Vec<&Value> = events
         .iter()
@@ -1549,10 +1544,7 @@ fn what_a_model_says_of_a_secret_is_nowhere() {
         let home = Home::with_model(&server, format);
         set(&home, "x", CANARY, &[]).expect(0);
         let host = home.host().arg("--tool").arg(guests::built("pure-echo"));
-        let host = host
-            .args(["--output", "events", "--plugin"])
-            .arg(guests::built("probe"));
-        let output = host.arg(program.to_string()).output().expect(0);
+        let output = host.probe_events(&program).output().expect(0);
         // The guest sends on what it was given, which a request with the secret in it could not be.
         let requests = server.requests();
         assert_eq!((requests.len(), server.surplus()), (turns.len(), 0));

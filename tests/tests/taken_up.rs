@@ -876,15 +876,21 @@ fn a_fork_asks_again_what_was_started_before_the_model_was_gone() {
     again.expect(2).says(&["would end again as it did"]);
 }
 
-/// Without the folders that it was granted a run does not go on: it waits until they are back.
-#[test]
-fn a_run_whose_folder_is_gone_stays_as_it_was() {
+/// A run that was granted `papers`, killed while it waits for its model.
+fn killed_with_a_folder() -> (ModelServer, Home, String) {
     let server = ModelServer::start(Script::from([stall()]).then(Turn::text("a")));
     let home = Home::with_model(&server, Format::OpenAi);
     home.write("papers/a.txt", "a line");
     let host = home.host().args(["--allow", "fs:./papers"]);
     stopped(&server, host.probe(&steps(&[ask("1")])), 1, Signal::KILL);
     let run = home.newest_run();
+    (server, home, run)
+}
+
+/// Without the folders that it was granted a run does not go on: it waits until they are back.
+#[test]
+fn a_run_whose_folder_is_gone_stays_as_it_was() {
+    let (server, home, run) = killed_with_a_folder();
     let (there, away) = (home.work().join("papers"), home.work().join("away"));
     std::fs::rename(&there, &away).unwrap();
     resume(&home, &run)
@@ -899,12 +905,7 @@ fn a_run_whose_folder_is_gone_stays_as_it_was() {
 /// What was granted when a run began may hold by now what is never granted: a provider's key, or the host's own state behind a link.
 #[test]
 fn a_run_goes_on_with_no_folder_that_could_not_be_granted_now() {
-    let server = ModelServer::start(Script::from([stall()]).then(Turn::text("a")));
-    let home = Home::with_model(&server, Format::OpenAi);
-    home.write("papers/a.txt", "a line");
-    let host = home.host().args(["--allow", "fs:./papers"]);
-    stopped(&server, host.probe(&steps(&[ask("1")])), 1, Signal::KILL);
-    let run = home.newest_run();
+    let (server, home, run) = killed_with_a_folder();
     let file = home.path().join("host/config.toml");
     let before = std::fs::read_to_string(&file).unwrap();
     let key = home.write("papers/key", "sk-other");

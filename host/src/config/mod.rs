@@ -180,13 +180,6 @@ fn home(sources: &Sources) -> Result<(PathBuf, Source), ConfigError> {
     let (named_by, path) = match (&sources.home, variable("HERMES_HOME"), variable("HOME")) {
         (Some(path), _, _) => ("--home", path.clone()),
         (None, Some(path), _) => ("HERMES_HOME", path),
-        // Taken from the current folder, it would make a stranger's configuration there the operator's.
-        (None, None, Some(home)) if !home.as_os_str().is_empty() && !home.is_absolute() => {
-            return Err(ConfigError::BadHome {
-                variable: "HOME",
-                reason: "it is not absolute",
-            });
-        }
         (None, None, Some(home)) if !home.as_os_str().is_empty() => ("HOME", home.join(".hermes")),
         _ => return Err(ConfigError::NoHome),
     };

@@ -48,25 +48,14 @@ pub(super) fn cleaned(mut completion: Completion, secrets: &Secrets) -> Completi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bindings::llm::Usage;
     use crate::bindings::types::ToolCall;
+    use crate::llm::fuzzing::answer;
 
     const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
 
     fn said(parts: Vec<Part>, word: &str, model: &str) -> Completion {
-        let completion = Completion {
-            parts,
-            finish_reason: FinishReason::Other(word.to_owned()),
-            model: model.to_owned(),
-            usage: Usage {
-                input_tokens: 0,
-                cached_input_tokens: 0,
-                output_tokens: 0,
-                cost_micro_usd: 0,
-                estimated: false,
-            },
-        };
-        cleaned(completion, &Secrets::new([("x".to_owned(), VALUE.to_owned())]))
+        let secrets = Secrets::new([("x".to_owned(), VALUE.to_owned())]);
+        cleaned(answer(parts, word, model), &secrets)
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::opaque::Owner;
 use crate::bindings::llm::Part;
 use crate::bindings::types::ToolCall;
 use crate::error::Refusal;
+use crate::json;
 use crate::limits::Limits;
 
 /// Parts of an answer at most, beside tool calls: each costs something, also where it is empty.
@@ -168,7 +169,7 @@ impl Draft {
     /// Drops calls whose arguments are no whole JSON: the answer was cut at its token limit within them.
     pub(super) fn drop_half_calls(&mut self) {
         self.slots.retain(|slot| match slot {
-            Slot::Call { arguments, .. } => serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok(),
+            Slot::Call { arguments, .. } => json::is_json(arguments),
             _ => true,
         });
     }

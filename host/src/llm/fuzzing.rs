@@ -89,6 +89,22 @@ pub fn models(data: &[u8]) {
     assert_eq!(listed(again.as_bytes()), Ok(models));
 }
 
+/// An answer of these parts that ended for a reason of its provider's own.
+pub(super) fn answer(parts: Vec<Part>, word: &str, model: &str) -> Completion {
+    Completion {
+        parts,
+        finish_reason: FinishReason::Other(word.to_owned()),
+        model: model.to_owned(),
+        usage: Usage {
+            input_tokens: 0,
+            cached_input_tokens: 0,
+            output_tokens: 0,
+            cost_micro_usd: 0,
+            estimated: false,
+        },
+    }
+}
+
 /// What is left of an answer in these texts holds no secret, neither in one of its parts nor over their edges, with the reasoning between them or without.
 pub fn said(texts: &[String], secrets: &Secrets) {
     let part = |(n, text): (usize, &String)| match n % 3 {
@@ -100,19 +116,11 @@ pub fn said(texts: &[String], secrets: &Secrets) {
             arguments: text.clone(),
         }),
     };
-    let completion = Completion {
-        parts: texts.iter().enumerate().map(part).collect(),
-        finish_reason: FinishReason::Other(texts.concat()),
-        model: texts.concat(),
-        usage: Usage {
-            input_tokens: 0,
-            cached_input_tokens: 0,
-            output_tokens: 0,
-            cost_micro_usd: 0,
-            estimated: false,
-        },
-    };
-    let completion = cleaned(completion, secrets);
+    let whole = texts.concat();
+    let completion = cleaned(
+        answer(texts.iter().enumerate().map(part).collect(), &whole, &whole),
+        secrets,
+    );
     let holds_none = |text: &str| assert_eq!(secrets.find(text.as_bytes()), None, "{texts:?}: {text:?}");
     holds_none(&completion.model);
     if let FinishReason::Other(word) = &completion.finish_reason {

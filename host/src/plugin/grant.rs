@@ -157,6 +157,11 @@ impl Kind {
         }
     }
 
+    /// Whether an agent has this for the tools that it calls, whose own manifests are asked.
+    pub const fn is_for_tools(self) -> bool {
+        matches!(self, Self::Fs | Self::Net | Self::Secret)
+    }
+
     /// What stands in a flag for the part that only the operator knows; none where a kind needs no more.
     pub const fn to_fill_in(self) -> Option<&'static str> {
         match self {

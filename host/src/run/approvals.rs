@@ -134,10 +134,7 @@ impl Host {
     /// What a plugin has as every agent, where it is one. A configuration is not asked: it denies that to runs, not to plugins.
     fn has_by_default(&self, found: &Found) -> Result<Vec<DefaultRight>, HostError> {
         let outline = precheck::check_again(&found.bytes, &self.config().limits);
-        Ok(match outline.is_ok_and(|outline| exports_agent(&outline)) {
-            true => by_default(&[])?,
-            false => Vec::new(),
-        })
+        Ok(by_default(outline.is_ok_and(|outline| exports_agent(&outline)), &[])?)
     }
 
     fn not_added(&self, shelf: &Shelf, name: String) -> Result<ApprovedPlugin, HostError> {
@@ -255,7 +252,7 @@ fn changed(
     // All of it together has to be something that it can be given.
     found.approval = Some(approval.clone().into());
     grants.of(&found, strategy)?;
-    let has = if strategy { by_default(&[])? } else { Vec::new() };
+    let has = by_default(strategy, &[])?;
     Ok((ApprovedPlugin::of(approval, shelf.path(&spec.name), has), gets))
 }
 

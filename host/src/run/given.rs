@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::plugin::approval::Approval;
-use crate::plugin::grant::{Allowed, GivenBy, GrantError, Kind, whose};
+use crate::plugin::grant::{Allowed, GivenBy, GrantError, whose};
 use crate::plugin::load::Found;
 use crate::plugin::rights::asked_for;
 use crate::run::adding::AddSpec;
@@ -68,9 +68,8 @@ impl Asked<'_> {
 
     /// One grant, with who has it: no agent reaches a folder or a host itself.
     pub(super) fn gets(&self, allowed: &Allowed, holder: Holder) -> WouldGet {
-        let for_tools = matches!(allowed.grant.kind(), Kind::Fs | Kind::Net | Kind::Secret);
         let holder = match holder {
-            Holder::Caller if self.strategy && !self.tool && for_tools => Holder::Tools,
+            Holder::Caller if self.strategy && !self.tool && allowed.grant.kind().is_for_tools() => Holder::Tools,
             holder => holder,
         };
         WouldGet::of(allowed, holder)
@@ -121,12 +120,15 @@ impl Asked<'_> {
             plugin: None,
             ..allowed
         };
-        // These are for an agent's tools, which are asked themselves.
-        let passed_on = matches!(allowed.grant.kind(), Kind::Fs | Kind::Net | Kind::Secret);
-        match self.strategy && holder == Holder::Caller && passed_on {
+        match self.is_passed_on(&allowed, holder) {
             true => Some(allowed),
             false => part_of(&allowed, self.found.manifest.as_ref()),
         }
+    }
+
+    /// Whether what an agent is given is for its tools, so that its own manifest is not asked.
+    fn is_passed_on(&self, allowed: &Allowed, holder: Holder) -> bool {
+        self.strategy && holder == Holder::Caller && allowed.grant.kind().is_for_tools()
     }
 
     /// Adds what is given now.
@@ -174,11 +176,8 @@ impl Asked<'_> {
             plugin: None,
             ..allowed
         };
-        // Folders, hosts and secrets are for an agent's tools, which are asked themselves.
-        let for_tools = matches!(allowed.grant.kind(), Kind::Fs | Kind::Net | Kind::Secret);
-        let passed_on = self.strategy && holder == Holder::Caller && for_tools;
         match asked_for(&allowed, self.found.manifest.as_ref()) {
-            Err(what) if !passed_on => wrong(&what),
+            Err(what) if !self.is_passed_on(&allowed, holder) => wrong(&what),
             _ => Ok(allowed),
         }
     }

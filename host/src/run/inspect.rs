@@ -205,11 +205,7 @@ impl Host {
             exports: cleaned(&outline.exports),
             imports: cleaned(&outline.imports),
             wants: wants.collect(),
-            has: if strategy {
-                by_default(grants.denied())?
-            } else {
-                Vec::new()
-            },
+            has: by_default(strategy, grants.denied())?,
             tools: None,
             toolsets,
             approved: Approved::Never,
@@ -243,8 +239,11 @@ impl Host {
     }
 }
 
-/// What every agent has of which nothing was granted to it, unless it is denied: told by the names of kinds alone.
-pub(super) fn by_default(denied: &[Kind]) -> Result<Vec<DefaultRight>, GrantError> {
+/// What a strategy has, as every agent, of which nothing was granted to it, unless it is denied: told by the names of kinds alone. Nothing of what is none.
+pub(super) fn by_default(strategy: bool, denied: &[Kind]) -> Result<Vec<DefaultRight>, GrantError> {
+    if !strategy {
+        return Ok(Vec::new());
+    }
     let list = Rights::root("", &[], denied, None)?.list().into_iter();
     let named = list.filter_map(|right| {
         let kind: Kind = right.grant.parse().ok()?;

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::reading::Reading;
@@ -173,22 +172,15 @@ impl Secrets {
     }
 
     fn replaced(&self, text: &str, places: Vec<Match>, owner: u32) -> String {
-        let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
-        let was_json = is_json(text);
+        let was_json = json::is_json(text);
         let most = text.len().saturating_mul(GROWTH).saturating_add(GROWN);
         let is_good = |clean: &String| {
-            clean.len() <= most && (!was_json || is_json(clean)) && self.places(clean, LEVELS).is_empty()
+            clean.len() <= most && (!was_json || json::is_json(clean)) && self.places(clean, LEVELS).is_empty()
         };
         let put_in = |places: Vec<Match>, quote: &str| {
-            let (mut out, mut from) = (String::with_capacity(text.len()), 0);
-            for (place, owner) in joined(places) {
-                out.push_str(&text[from..place.start]);
-                out.push_str(quote);
-                out.push_str(self.rules().placeholder(owner));
-                out.push_str(quote);
-                from = place.end;
-            }
-            out + &text[from..]
+            let placeholder = |owner| format!("{quote}{}{quote}", self.rules().placeholder(owner));
+            let places = joined(places).into_iter();
+            with_others(text, places.map(|(place, owner)| (place, placeholder(owner))))
         };
         let clean = Some(put_in(places.clone(), "")).filter(is_good);
         // It begins in the middle of an escape, or is a number.
@@ -235,15 +227,9 @@ impl Secrets {
             return;
         }
         cuts.sort_unstable_by_key(|(place, begun)| (place.start, *begun));
-        let (mut out, mut from) = (String::with_capacity(text.len()), 0);
-        for (place, begun) in cuts {
-            out.push_str(text.get(from..place.start).unwrap_or_default());
-            if let Some(owner) = begun.filter(|_| place.start >= from) {
-                out.push_str(self.rules().placeholder(owner));
-            }
-            from = from.max(place.end);
-        }
-        *text = out + &text[from..];
+        let placeholder = |owner| self.rules().placeholder(owner);
+        let cuts = cuts.into_iter();
+        *text = with_others(text, cuts.map(|(place, begun)| (place, begun.map_or("", placeholder))));
     }
 
     /// The first `settled` of `bytes`, and of these `most`, with a placeholder for each stretch that is a secret, also for one that goes on behind them: with
@@ -300,6 +286,19 @@ fn put(out: &mut Vec<u8>, bytes: &[u8], most: usize) -> bool {
     let fits = bytes.len().min(most - out.len());
     out.extend_from_slice(&bytes[..fits]);
     fits == bytes.len()
+}
+
+/// `text` with another one in the place of each of these stretches, which are in order; none for one that begins in the one before it.
+fn with_others(text: &str, places: impl Iterator<Item = (Range<usize>, impl AsRef<str>)>) -> String {
+    let (mut out, mut from) = (String::with_capacity(text.len()), 0);
+    for (place, other) in places {
+        if let Some(before) = text.get(from..place.start) {
+            out.push_str(before);
+            out.push_str(other.as_ref());
+        }
+        from = from.max(place.end);
+    }
+    out + &text[from..]
 }
 
 /// Where in the text these stretches of what is read stand; the text begins at `start`.
@@ -410,9 +409,8 @@ mod tests {
                     "{text}: {clean}"
                 );
                 assert_eq!(secrets.find(clean.as_bytes()), None, "{text}: {clean}");
-                let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
                 assert!(
-                    !text.starts_with("{\"a") && !text.starts_with("{\"b") || is_json(&clean),
+                    !text.starts_with("{\"a") && !text.starts_with("{\"b") || json::is_json(&clean),
                     "{text}: {clean}"
                 );
             }

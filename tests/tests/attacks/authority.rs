@@ -94,10 +94,7 @@ fn a26_a_tool_reaches_no_further_than_whoever_calls_it() {
     ]);
     let net = format!("net:http://{here}");
     let host = agent(site.host()).args(["--allow", "fs:./papers", "--allow", &net]);
-    let host = host
-        .args(["--output", "events", "--plugin"])
-        .arg(guests::built("probe"));
-    let output = site.attack(host.arg(program.to_string())).output;
+    let output = site.attack(host.probe_events(&program)).output;
     assert_eq!(output.code, Some(0), "{output:?}");
     let run = site.home.newest_run();
     let seen = site.home.shown(&run)["result"]["seen"].clone();

@@ -371,10 +371,7 @@ fn a40_words_that_break_off_are_clean_as_far_as_they_came() {
     let site = Site::with([Turn::text(nasty()).with(Fault::StallMidStream)]);
     let ask = json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }] });
     let host = site.host().set("limits.llm.idle", "300ms").set("limits.llm.tries", 1);
-    let host = host
-        .args(["--output", "events", "--plugin"])
-        .arg(guests::built("probe"));
-    let attacked = site.attack(host.arg(steps(&[ask]).to_string()));
+    let attacked = site.attack(host.probe_events(&steps(&[ask])));
     assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
     assert!(
         attacked.output.stdout.contains("completion-text"),

@@ -193,8 +193,7 @@ fn f04_power_is_lost_when_an_emit_is_out() {
     };
     for lock_survives in [false, true] {
         let (place, image) = (Place::new(holding("ROOT ONE", 1)), tempfile::tempdir().unwrap());
-        let host = place.home.host().args(["--output", "events", "--plugin"]);
-        let host = host.arg(guests::built("probe")).arg(program.to_string());
+        let host = place.home.host().probe_events(&program);
         let shim = keeping(image.path());
         let process = shim.on(host).by("exec \"$0\" \"$@\" > events").start();
         eventually("the event", || {

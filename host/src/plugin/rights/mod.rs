@@ -79,10 +79,8 @@ impl Rights {
         rights.llm.default = has(Kind::Llm);
         // Rights that need two keys are held back from tools whose manifest does not ask for them, not from the strategy that calls them.
         for grant in for_plugin(plugin, allowed).filter(|grant| has(grant.kind())) {
-            // These are for its tools, whose own manifests are asked.
-            let passed_on = matches!(grant.kind(), Kind::Fs | Kind::Net | Kind::Secret);
             let given = match manifest {
-                Some(manifest) if !passed_on => wanted_of(grant, manifest),
+                Some(manifest) if !grant.kind().is_for_tools() => wanted_of(grant, manifest),
                 _ => vec![grant.clone()],
             };
             given.iter().try_for_each(|grant| rights.add(grant))?;
