@@ -194,6 +194,58 @@ fn unit(bytes: &[u8]) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
+/// The most backslashes in a row that are one escape: those in strings of JSON four levels deep.
+const BACKSLASHES: usize = 16;
+
+/// The most bytes that one of [`written`] takes.
+pub const WRITTEN: usize = BACKSLASHES + "u0000".len();
+
+/// Where a character is written as an escape that JSON does not need, and which, in order: as `\u004b` and `\/`, with as many backslashes as strings in strings
+/// have. What is found hangs on what is near it alone, and so halves of characters, which come in pairs, are none.
+pub fn written(bytes: &[u8]) -> impl Iterator<Item = (Range<usize>, char)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            at += memchr::memchr(b'\\', &bytes[at..])?;
+            let row = at;
+            at += row_length(&bytes[at..]);
+            let from = row.max(at.saturating_sub(BACKSLASHES));
+            let sign = match bytes.get(at) {
+                Some(b'/') => Some(('/', 1)),
+                Some(b'u') => unit(&bytes[at - 1..]).and_then(|unit| Some((char::from_u32(unit.into())?, 5))),
+                _ => None,
+            };
+            if let Some((c, length)) = sign {
+                at += length;
+                return Some((from..at, c));
+            }
+        }
+    })
+}
+
+/// How many bytes at the end may be the beginning of one of [`written`] that goes on.
+pub fn begun(bytes: &[u8]) -> usize {
+    let near = &bytes[bytes.len().saturating_sub(WRITTEN - 1)..];
+    let Some(last) = memchr::memrchr(b'\\', near) else {
+        return 0;
+    };
+    let digits = match &near[last + 1..] {
+        [] => &[],
+        [b'u', digits @ ..] if digits.len() < 4 => digits,
+        _ => return 0,
+    };
+    let row = near[..last].iter().rev().take_while(|byte| **byte == b'\\').count();
+    match digits.iter().all(u8::is_ascii_hexdigit) {
+        true => near.len() - last + row.min(BACKSLASHES - 1),
+        false => 0,
+    }
+}
+
+/// How many backslashes these bytes begin with.
+fn row_length(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| **byte == b'\\').count()
+}
+
 /// How deep brackets nest outside strings; a bound for text that is no JSON, too.
 pub fn nesting(text: &str) -> u64 {
     Outline::of(text).depth
@@ -443,6 +495,37 @@ mod tests {
         }
         assert_eq!(unescaped(b"\xff\\u004b\\\"\\"), Some(b"\xffK\"\\".to_vec()));
         assert_eq!(unescaped(br#"\n\""#), None);
+    }
+
+    #[test]
+    fn what_is_written_as_an_escape_is_found_however_deep() {
+        let found = |text: &str| -> Vec<(String, char)> {
+            written(text.as_bytes())
+                .map(|(place, c)| (text[place].to_owned(), c))
+                .collect()
+        };
+        assert_eq!(
+            found(r#"a\\u004b\\\/\n\"\/u\ud83d\ude00\u00g1\u00E9\u\"#),
+            [
+                (r"\\u004b".to_owned(), 'K'),
+                (r"\\\/".to_owned(), '/'),
+                (r"\/".to_owned(), '/'),
+                (r"\u00E9".to_owned(), 'é')
+            ]
+        );
+        for row in [1, BACKSLASHES, BACKSLASHES + 1] {
+            let text = format!("{}u004b", "\\".repeat(row));
+            let escape = format!("{}u004b", "\\".repeat(row.min(BACKSLASHES)));
+            assert_eq!(found(&text), [(escape.clone(), 'K')]);
+            assert_eq!(begun(text.as_bytes()), 0);
+            for length in row..text.len() {
+                let most = escape.len() - (text.len() - length);
+                assert_eq!(begun(&text.as_bytes()[..length]), most, "{}", &text[..length]);
+            }
+        }
+        for text in ["", "u", r"\n", r"\ug", r"\u00/", r"\/"] {
+            assert_eq!(begun(text.as_bytes()), 0, "{text}");
+        }
     }
 
     #[test]

@@ -556,6 +556,29 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
     );
     let told = in_call(&seen[1 + denied.len() + 1 + 5]);
     assert_eq!(told[0]["ok"], HIDDEN);
+    // Each attempt is in the audit, also where something else stands in the secret's place.
+    let events = outputs[1].events();
+    let told: Vec<(&str, &str)> = events
+        .iter()
+        .filter(|event| event["event"] == "denied")
+        .map(|event| (event["plugin"].as_str().unwrap(), event["target"].as_str().unwrap()))
+        .collect();
+    for attempt in [
+        ("probe", "its log"),
+        ("probe", "its progress"),
+        ("probe", "what it emits"),
+        ("probe", "its checkpoint"),
+        ("probe", "its report"),
+        ("probe-tool", "its log"),
+        ("probe-tool", "its result"),
+    ] {
+        assert_eq!(
+            told.iter().filter(|told| **told == attempt).count(),
+            1,
+            "{attempt:?}: {told:?}"
+        );
+    }
+    outputs[2].says(&["may not hand on the secret x in its report"]);
     assert_eq!(server.requests().len(), 0, "no model was asked");
     let run = home.newest_run();
     let show = home.host().args(["show", &run, "--output", "json"]).output().expect(0);
@@ -571,6 +594,10 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
         "{}",
         output.stdout
     );
+    output.says(&[
+        "may not hand on the secret x in its error",
+        "may not hand on the secret x in its report",
+    ]);
     assert_kept(&home, &[&output]);
     is_well(&home);
 }

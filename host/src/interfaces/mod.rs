@@ -29,7 +29,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 pub use blackboard::recorded_effect;
 pub use convert::amounts;
 pub use preopened::FolderError;
-pub use scrubbing::{Reader, redact_report, scrub_error, scrub_output, scrub_report, scrub_words};
+pub use scrubbing::{
+    Reader, output_texts, redact_report, report_texts, scrub_error, scrub_output, scrub_report, scrub_words,
+};
 pub use session::{end_emit, report_fits};
 pub use tools::call_tool;
 

@@ -279,6 +279,28 @@ pub fn redact_report(session: &Session, mut report: types::Report) -> types::Rep
     report
 }
 
+/// What a report says.
+pub fn report_texts(report: &types::Report) -> impl Iterator<Item = &str> {
+    let result = report.result_json.as_ref();
+    let lists = report.artifacts.iter().chain(&report.open_questions);
+    [&report.summary]
+        .into_iter()
+        .chain(result)
+        .chain(lists)
+        .map(String::as_str)
+}
+
+/// What a tool's output says, but for bytes that are no text.
+pub fn output_texts(output: &types::ToolOutput) -> impl Iterator<Item = &str> {
+    let content = output.content.iter().filter_map(|block| match block {
+        types::Content::Text(text) | types::Content::Other(text) => Some(text.as_str()),
+        types::Content::Media(block) => std::str::from_utf8(&block.data).ok(),
+    });
+    content
+        .chain(output.structured_content.as_deref())
+        .chain(output.meta.as_deref())
+}
+
 /// JSON text without secrets, also such as would be there once it is read and written again. None where that is no JSON any more, or was none.
 fn scrub_json(session: &Session, text: &str) -> Option<String> {
     let text = json::plain(text);

@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::bindings::{session, types};
 use crate::error::Refusal;
 use crate::event::{EventKind, Piece};
-use crate::interfaces::{State, redact_report};
+use crate::interfaces::{State, redact_report, report_texts};
+use crate::scrub::{BEHIND, Known, Secrets};
 use crate::session::call::{Call, Look, Missed};
 use crate::session::codec;
 use crate::session::emitted::Emitted;
@@ -62,7 +63,9 @@ pub(super) fn log(guest: &Guest, level: &str, message: &str, more: usize) -> was
         return Ok(());
     }
     let most = usize::try_from(limits.log_line).unwrap_or(usize::MAX);
-    let (kept, missing) = guest.session.run.secrets.beginning(message, most);
+    let secrets = &guest.session.run.secrets;
+    let (kept, missing) = secrets.beginning(message, most);
+    let replaced = replaced(secrets, message, &kept);
     let message = text::with_missing(kept, missing.saturating_add(more));
     let bytes = LINE.saturating_add(message.len() as u64);
     let before = guest.step.count_log(bytes);
@@ -78,6 +81,9 @@ pub(super) fn log(guest: &Guest, level: &str, message: &str, more: usize) -> was
         guest.keep_logged(&line);
     }
     if guest.note(NoteKind::Log, format!("{level} {}: {line}", guest.plugin).into_bytes())? {
+        if let Some(known) = replaced {
+            guest.tells_secret(known, "its log");
+        }
         let (level, plugin) = (level.to_owned(), guest.plugin.clone());
         guest.session.event(EventKind::Log {
             level,
@@ -88,11 +94,22 @@ pub(super) fn log(guest: &Guest, level: &str, message: &str, more: usize) -> was
     Ok(())
 }
 
+/// The secret that `kept` does not hold any more, which is the beginning of `text` without any.
+fn replaced<'a>(secrets: &'a Secrets, text: &str, kept: &str) -> Option<Known<'a>> {
+    match text.starts_with(kept) {
+        true => None,
+        false => secrets.replaced_in(text::prefix(text, kept.len().saturating_add(2 * BEHIND))),
+    }
+}
+
 /// Writes that a guest emitted a piece, and hands it to whoever tells people. It is written though nothing of it may be told by that: a guest sees what a
 /// record costs, of the journal and of time.
-async fn emit(guest: &Guest, written: Emitted, piece: Piece) -> Result<(), End> {
+async fn emit(guest: &Guest, (written, replaced): (Emitted, Option<Known<'_>>), piece: Piece) -> Result<(), End> {
     let events = &guest.session.run.events;
     if guest.note(NoteKind::Emit, written.body())? {
+        if let Some(known) = replaced {
+            guest.tells_secret(known, "what it emits");
+        }
         guest.flush(Sync::Durable).await?;
         events.emit(&guest.stream, piece);
     } else if !guest.is_again {
@@ -134,14 +151,19 @@ impl session::Host for State {
     async fn progress(&mut self, message: String, fraction: Option<f32>) -> wasmtime::Result<()> {
         self.guest.enter()?;
         let most = usize::try_from(self.guest.session.run.limits.progress).unwrap_or(usize::MAX);
-        let (message, _) = self.guest.session.run.secrets.beginning(&message, most);
-        let message = message.into_owned();
+        let secrets = &self.guest.session.run.secrets;
+        let (kept, _) = secrets.beginning(&message, most);
+        let replaced = replaced(secrets, &message, &kept);
+        let message = kept.into_owned();
         // An instance in the place of another says again what was said, and heard, before.
         let before = self.guest.is_again && self.guest.is_replaying();
         if self.guest.is_strategy() && !before {
             self.guest.session.keep_progress(&message);
         }
         if self.guest.note(NoteKind::Progress, message.clone().into_bytes())? {
+            if let Some(known) = replaced {
+                self.guest.tells_secret(known, "its progress");
+            }
             let fraction = fraction.filter(|f| f.is_finite()).map(|f| f.clamp(0.0, 1.0));
             self.guest.session.event(EventKind::Progress { message, fraction });
         }
@@ -165,11 +187,12 @@ impl session::Host for State {
             );
             return log(&self.guest, "warn", &message, 0);
         }
-        let report = redact_report(&self.guest.session, report);
-        let body = codec::encode(&report);
+        let clean = redact_report(&self.guest.session, report.clone());
+        let body = codec::encode(&clean);
         if self.guest.note(NoteKind::Checkpoint, body)? {
+            self.guest.returns(report_texts(&report), "its checkpoint");
             // A replay has the last one already.
-            self.guest.session.keep_checkpoint(report);
+            self.guest.session.keep_checkpoint(clean);
             self.guest.session.event(EventKind::Checkpoint);
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::fmt;
 use super::clean::Cleaner;
 use super::redact::Redactor;
 use super::secret::View;
-use super::secrets::Secrets;
+use super::secrets::{Known, Secrets};
 
 /// What came of a text, and is not handed out yet.
 pub struct Coming {
@@ -78,13 +78,20 @@ impl Coming {
     /// Hands out all in which no secret may begin that goes on. That hangs on less than a whole secret, and so neither it nor anything that is measured of it may
     /// reach a guest: it is for people who watch.
     pub fn decide_settled(&mut self, secrets: &Secrets) -> String {
-        let open = self.redactor.open().as_bytes();
-        let begun = secrets.rules().forbidden().begun(open, &mut View::default());
+        let begun = secrets
+            .rules()
+            .forbidden()
+            .begun(self.redactor.open(), &mut View::default());
         self.decide_all_but(secrets, begun)
     }
 
+    /// The first secret in whose place something was handed out, since this was asked.
+    pub fn take_secret<'a>(&mut self, secrets: &'a Secrets) -> Option<Known<'a>> {
+        self.redactor.take_secret().map(|owner| secrets.known(owner))
+    }
+
     /// Hands out the rest: nothing more comes.
-    pub fn finish(mut self, secrets: &Secrets) -> String {
+    pub fn finish(&mut self, secrets: &Secrets) -> String {
         let mut out = String::new();
         self.redactor.finish(secrets.rules(), &mut |text| out.push_str(text));
         out
@@ -118,6 +125,15 @@ mod tests {
         text.bytes().map(|byte| format!("\\u00{byte:02x}")).collect()
     }
 
+    /// Some of its characters as escapes of so many backslashes.
+    fn mixed(text: &str, backslashes: usize) -> String {
+        let written = |(at, byte): (usize, u8)| match at % 3 {
+            0 => format!("{}u00{byte:02X}", "\\".repeat(backslashes)),
+            _ => char::from(byte).to_string(),
+        };
+        text.bytes().enumerate().map(written).collect()
+    }
+
     fn spread(text: &str) -> String {
         let hex: Vec<String> = text.bytes().map(|byte| format!("{byte:02x}")).collect();
         hex.join("                ")
@@ -138,7 +154,13 @@ mod tests {
         for len in [32, 128, 129, 164, 300, 1000, 4000] {
             let value = long(len);
             let secrets = Secrets::new([("x".to_owned(), value.clone())]);
-            for text in [value.clone(), unicode(&value), spread(&value)] {
+            for text in [
+                value.clone(),
+                unicode(&value),
+                spread(&value),
+                mixed(&value, 2),
+                mixed(&value, 16),
+            ] {
                 let text = format!("<{text}> and");
                 for size in [7, 16, 90, 128, 500] {
                     let settled = told(&secrets, &text, size, |coming| coming.decide_settled(&secrets));
@@ -178,6 +200,23 @@ mod tests {
             ),
             ("", "a")
         );
+    }
+
+    #[test]
+    fn what_was_replaced_is_known_once() {
+        let value = long(32);
+        let secrets = Secrets::new([("x".to_owned(), value.clone())]);
+        let mut coming = coming_of(&value[..9]);
+        assert_eq!(
+            (coming.decide_settled(&secrets).as_str(), coming.take_secret(&secrets)),
+            ("", None)
+        );
+        coming.add(&value[9..]);
+        coming.finish(&secrets);
+        assert_eq!(coming.take_secret(&secrets), Some(Known::Secret("x")));
+        assert_eq!(coming.take_secret(&secrets), None);
+        assert_eq!(secrets.replaced_in("sk-0123456789abcdefghij [secret x]"), None);
+        assert_eq!(secrets.replaced_in(&mixed(&value, 1)), Some(Known::Secret("x")));
     }
 
     fn coming_of(text: &str) -> Coming {

@@ -146,8 +146,8 @@ impl<S: FnMut(&str)> Scrubber<S> {
                 redactor.push(rules, text, &mut |text| outlet.push(text));
             });
         });
-        let redactions = redactor.finish(rules, &mut |text| outlet.push(text));
-        outlet.finish(&secrets, redactions)
+        redactor.finish(rules, &mut |text| outlet.push(text));
+        outlet.finish(&secrets, redactor.count())
     }
 
     /// Memory held, in bytes.

@@ -24,6 +24,14 @@ impl Reading {
         Self::of(text, json::escapes(text.as_bytes()).map(|(place, c)| (place, Some(c))))
     }
 
+    /// With what JSON need not escape as what it means, however deep; none where there is no such escape. It hangs on what is near it alone: see
+    /// [`json::written`].
+    pub(super) fn plain(text: &str) -> Option<Self> {
+        let mut written = json::written(text.as_bytes()).peekable();
+        written.peek()?;
+        Some(Self::of(text, written.map(|(place, c)| (place, Some(c)))))
+    }
+
     /// Without what can't be seen; none where all of it can.
     pub(super) fn visible(text: &str) -> Option<Self> {
         let mut odd = text
@@ -70,6 +78,23 @@ impl Reading {
         first.start..last.end
     }
 
+    /// What is read of a stretch of the text: what begins in it.
+    pub(super) fn begun_in(&self, stretch: Range<usize>) -> Range<usize> {
+        let at = |place: usize| {
+            let number = self.pieces.partition_point(|piece| piece.from.end <= place);
+            let Some(piece) = self.pieces.get(number) else {
+                return self.text.len();
+            };
+            let end = self.pieces.get(number + 1).map_or(self.text.len(), |next| next.at);
+            match place.saturating_sub(piece.from.start) {
+                0 => piece.at,
+                inside if piece.from.len() == end - piece.at => piece.at + inside,
+                _ => end,
+            }
+        };
+        at(stretch.start)..at(stretch.end)
+    }
+
     fn byte(&self, at: usize) -> Range<usize> {
         let number = self.pieces.partition_point(|piece| piece.at <= at).saturating_sub(1);
         let Some(piece) = self.pieces.get(number) else {
@@ -113,6 +138,30 @@ mod tests {
         ];
         assert_eq!(places, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
         assert_eq!(reading.place(2..4), 2..10);
+    }
+
+    #[test]
+    fn what_begins_in_a_stretch_is_read_of_it() {
+        let text = r"é\u004b\/\\u00e9-";
+        let reading = Reading::plain(text).expect("there are escapes");
+        assert_eq!(reading.text, "éK/é-");
+        let all = 0..text.len();
+        for (start, read) in [
+            (0, "éK/é-"),
+            (2, "K/é-"),
+            (3, "/é-"),
+            (8, "/é-"),
+            (9, "é-"),
+            (10, "é-"),
+            (11, "-"),
+            (17, "-"),
+            (18, ""),
+        ] {
+            assert_eq!(&reading.text[reading.begun_in(start..all.end)], read, "{start}");
+            let before = reading.text.strip_suffix(read).expect("it is its end");
+            assert_eq!(&reading.text[reading.begun_in(0..start)], before, "{start}");
+        }
+        assert!(Reading::plain(r#"a\n\"\ud83d"#).is_none());
     }
 
     #[test]

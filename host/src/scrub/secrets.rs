@@ -120,6 +120,15 @@ impl Secrets {
         }
     }
 
+    /// The first secret for which [`Self::redact`] puts something else.
+    pub fn replaced_in(&self, text: &str) -> Option<Known<'_>> {
+        if self.is_empty() {
+            return None;
+        }
+        let (_, mut redactor) = self.redacted(text, WINDOW);
+        redactor.take_secret().map(|owner| self.known(owner))
+    }
+
     /// Whether [`Self::redact`] would change nothing.
     pub fn is_clean(&self, text: &str) -> bool {
         matches!(self.redact(text), Cow::Borrowed(_))
@@ -167,15 +176,21 @@ impl Secrets {
 
     /// As [`Self::redact`], through a window of so many bytes, with the number of replacements.
     pub(super) fn redact_counted(&self, text: &str, window: usize) -> (String, u64) {
+        let (out, redactor) = self.redacted(text, window);
+        (out, redactor.count())
+    }
+
+    fn redacted(&self, text: &str, window: usize) -> (String, Redactor) {
         let mut out = String::with_capacity(text.len());
         let mut keep = |piece: &str| out.push_str(piece);
-        let count = through(text.len(), || {
+        let redactor = through(text.len(), || {
             // A short text needs no large window.
             let mut redactor = Redactor::new(&self.rules, window.min(text.len()));
             Cleaner::default().push(text, &mut |piece| redactor.push(&self.rules, piece, &mut keep));
-            redactor.finish(&self.rules, &mut keep)
+            redactor.finish(&self.rules, &mut keep);
+            redactor
         });
-        (out, count)
+        (out, redactor)
     }
 
     pub(super) fn rules(&self) -> &Rules {

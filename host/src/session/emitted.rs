@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::scrub::{BEHIND, Coming, Secrets};
+use crate::scrub::{BEHIND, Coming, Known, Secrets};
 
 /// Stands before the number that a note ends with. No text holds it.
 const MARK: u8 = 0xFF;
@@ -28,8 +28,8 @@ pub struct Emitted {
 }
 
 impl Emits {
-    /// The next piece.
-    pub(super) fn next(&mut self, secrets: &Secrets, piece: &str) -> Emitted {
+    /// The next piece, and what was replaced by now and not said before.
+    pub(super) fn next<'a>(&mut self, secrets: &'a Secrets, piece: &str) -> (Emitted, Option<Known<'a>>) {
         self.any = true;
         let cleaned = self.coming.add(piece);
         let mut told = String::new();
@@ -42,10 +42,11 @@ impl Emits {
             Cow::Borrowed(_) => cleaned,
             Cow::Owned(told) => cleaned.max(told.len()),
         };
-        Emitted {
+        let emitted = Emitted {
             told,
             counted: u32::try_from(longest).unwrap_or(u32::MAX),
-        }
+        };
+        (emitted, self.coming.take_secret(secrets))
     }
 
     /// Whether something was emitted whose end is not told yet.
@@ -53,10 +54,11 @@ impl Emits {
         self.any
     }
 
-    /// The rest, where nothing more comes. There is one wherever something was emitted, though nothing may be left of it.
-    pub(super) fn last(&mut self, secrets: &Secrets) -> Option<Emitted> {
-        let told = std::mem::take(&mut self.coming).finish(secrets);
-        std::mem::take(&mut self.any).then_some(Emitted { told, counted: 0 })
+    /// The rest, where nothing more comes, and what was replaced. There is one wherever something was emitted, though nothing may be left of it.
+    pub(super) fn last<'a>(&mut self, secrets: &'a Secrets) -> Option<(Emitted, Option<Known<'a>>)> {
+        let Self { mut coming, any } = std::mem::take(self);
+        let told = coming.finish(secrets);
+        any.then(|| (Emitted { told, counted: 0 }, coming.take_secret(secrets)))
     }
 }
 
@@ -126,8 +128,8 @@ mod tests {
     /// What is told of these pieces, and what each of them and their end counts as.
     fn emitted(pieces: &[&str]) -> (String, Vec<u32>) {
         let (secrets, mut emits) = (secrets(), Emits::default());
-        let mut all: Vec<Emitted> = pieces.iter().map(|piece| emits.next(&secrets, piece)).collect();
-        all.extend(emits.last(&secrets));
+        let mut all: Vec<Emitted> = pieces.iter().map(|piece| emits.next(&secrets, piece).0).collect();
+        all.extend(emits.last(&secrets).map(|(rest, _)| rest));
         assert!(all.iter().all(|one| Emitted::read(&one.body()) == *one), "{all:?}");
         assert!(all.iter().all(|one| counted(&one.body()) == one.counted as usize));
         let told = all.iter().map(|one| one.told.as_str()).collect();
@@ -141,6 +143,23 @@ mod tests {
         let (a, b) = VALUE.split_at(9);
         let (told, counted) = emitted(&[&format!("<{a}"), &format!("{b}>"), "."]);
         assert_eq!((told.as_str(), counted), ("<[secret x]>.", vec![10, 24, 1, 0]));
+    }
+
+    #[test]
+    fn what_was_replaced_is_said_when_that_is_told() {
+        let (secrets, mut emits) = (secrets(), Emits::default());
+        assert_eq!(emits.next(&secrets, VALUE).1, None);
+        assert_eq!(
+            emits.next(&secrets, &"-".repeat(2 * BEHIND)).1,
+            Some(Known::Secret("x"))
+        );
+        assert_eq!(emits.next(&secrets, &VALUE[..9]).1, None);
+        assert_eq!(emits.last(&secrets).map(|(_, known)| known), Some(None));
+        emits.next(&secrets, VALUE);
+        assert_eq!(
+            emits.last(&secrets).map(|(_, known)| known),
+            Some(Some(Known::Secret("x")))
+        );
     }
 
     #[test]
@@ -160,8 +179,8 @@ mod tests {
         let short = Secrets::new([("n".repeat(60), "Kq7z".to_owned())]);
         for piece in ["Kq7z", "Kq7zKq7z-Kq7z", "a://u:p@h b://u:p@h", "Kq", "7zKq", "7z"] {
             let mut emits = Emits::default();
-            let next = emits.next(&short, piece);
-            let last = emits.last(&short).expect("something was emitted");
+            let (next, _) = emits.next(&short, piece);
+            let (last, _) = emits.last(&short).expect("something was emitted");
             assert!(next.told.len() + last.told.len() <= next.counted as usize, "{piece}");
         }
     }

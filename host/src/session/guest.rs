@@ -16,6 +16,7 @@ use crate::event::now_ms;
 use crate::ids::{Digest, StreamId};
 use crate::ledger::{Exhausted, Held};
 use crate::plugin::rights::Rights;
+use crate::scrub::Known;
 use crate::session::audit::{At, Gathered, Taken, Use, Which};
 use crate::session::clock::Clock;
 use crate::session::codec;
@@ -357,8 +358,8 @@ impl Guest {
         Ok(true)
     }
 
-    /// What is written down of the next piece that it emits.
-    pub fn next_emit(&self, piece: &str) -> Emitted {
+    /// What is written down of the next piece that it emits, and the secret that was replaced in what it emitted.
+    pub fn next_emit(&self, piece: &str) -> (Emitted, Option<Known<'_>>) {
         lock(&self.emits).next(&self.session.run.secrets, piece)
     }
 
@@ -378,7 +379,7 @@ impl Guest {
     }
 
     /// The same of the end of what it emitted, where it did and nothing more comes.
-    pub fn last_emit(&self) -> Option<Emitted> {
+    pub fn last_emit(&self) -> Option<(Emitted, Option<Known<'_>>)> {
         lock(&self.emits).last(&self.session.run.secrets)
     }
 

@@ -7,6 +7,7 @@ use super::label::Kind;
 use super::pem::Block;
 use super::run::{Class, Runs};
 use super::shape::{self, Found, Tail};
+use crate::scrub::reading::Reading;
 use crate::scrub::secret::View;
 
 /// A part of the text, and what is known about it. Offsets are in bytes from its beginning.
@@ -83,12 +84,22 @@ impl Finder {
             return;
         }
         let here = decided.start - range.start..decided.end - range.start;
-        rules
-            .forbidden
-            .find(&window.text.as_bytes()[range.clone()], &here, view, |hit| {
-                let place = range.start + hit.start..range.start + hit.end;
-                events.push(Event::new(place, What::Secret(hit.owner)));
+        let text = &window.text[range.clone()];
+        let mut secret = |place: Range<usize>, owner| {
+            let place = range.start + place.start..range.start + place.end;
+            events.push(Event::new(place, What::Secret(owner)));
+        };
+        rules.forbidden.find(text.as_bytes(), &here, view, |hit| {
+            secret(hit.start..hit.end, hit.owner);
+        });
+        if !rules.forbidden.is_empty()
+            && let Some(read) = Reading::plain(text)
+        {
+            let here = read.begun_in(here);
+            rules.forbidden.find(read.text.as_bytes(), &here, view, |hit| {
+                secret(read.place(hit.start..hit.end), hit.owner);
             });
+        }
         let block = &mut tails.block;
         shape::find(window.text, range, &mut tails.runs, |found, runs| {
             if decided.contains(&found.start) {

@@ -132,6 +132,11 @@ impl Redactor {
         &self.text[self.text.floor_char_boundary(self.from.max(self.region.end()))..]
     }
 
+    /// The first secret in whose place something was handed out, since this was asked.
+    pub(super) fn take_secret(&mut self) -> Option<u32> {
+        self.region.take_secret()
+    }
+
     /// Whether a private key goes on in what is not decided.
     pub(super) fn is_in_key(&self) -> bool {
         self.region.open_block().is_some()
@@ -152,9 +157,13 @@ impl Redactor {
         self.finder = Finder::default();
     }
 
-    /// Hands out the rest, and returns how often something was replaced.
-    pub(super) fn finish(&mut self, rules: &Rules, out: &mut impl FnMut(&str)) -> u64 {
+    /// Hands out the rest.
+    pub(super) fn finish(&mut self, rules: &Rules, out: &mut impl FnMut(&str)) {
         self.decide(rules, true, out);
+    }
+
+    /// How often something was replaced.
+    pub(super) fn count(&self) -> u64 {
         self.count
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Region {
     block_end: usize,
     /// What stands before this is not handed out as it is.
     passed_over: usize,
+    /// The first secret in whose place something was handed out.
+    secret: Option<u32>,
 }
 
 impl Region {
@@ -68,6 +70,9 @@ impl Region {
             };
             self.plain(window, event.start, out);
             out(label);
+            if let What::Secret(owner) = event.what {
+                self.secret.get_or_insert(owner);
+            }
             replaced += 1;
             self.grow(event);
         }
@@ -96,6 +101,11 @@ impl Region {
             GoesOn::Run(class) => self.runs[usize::from(class == Class::Value)] = Some(class),
             GoesOn::Block(block) => self.block = Some(block),
         }
+    }
+
+    /// The first secret in whose place something was handed out, since this was asked.
+    pub(super) fn take_secret(&mut self) -> Option<u32> {
+        self.secret.take()
     }
 
     /// Where what is handed out as it is may begin: behind the last stretch, as far as is known, and behind what is passed over.

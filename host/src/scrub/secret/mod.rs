@@ -13,6 +13,8 @@ pub(super) use self::matcher::Match;
 use self::matcher::Matcher;
 pub(super) use self::view::View;
 use super::clean::cleaned;
+use super::reading::Reading;
+use crate::json;
 
 /// The most bytes that one form of any secret takes up in a text.
 pub(super) const SPAN: usize = view::span(LONGEST);
@@ -66,7 +68,8 @@ impl Forbidden {
         }
         let (exact, squeezed) = (Patterns::new(exact), Patterns::new(squeezed));
         Self {
-            span: exact.longest().max(view::span(squeezed.longest())),
+            // As they are, or each character as an escape.
+            span: (exact.longest() * json::WRITTEN).max(view::span(squeezed.longest())),
             exact,
             squeezed,
             folded: Patterns::new(folded),
@@ -114,8 +117,25 @@ impl Forbidden {
     }
 
     /// How many bytes at the end of `text` may be the beginning of a match that goes on behind it: see [`Coming::decide_settled`](super::Coming::decide_settled).
-    pub(super) fn begun(&self, text: &[u8], view: &mut View) -> usize {
-        let text = &text[text.len().saturating_sub(self.span)..];
+    pub(super) fn begun(&self, text: &str, view: &mut View) -> usize {
+        if self.is_empty() {
+            return 0;
+        }
+        let text = &text[text.floor_char_boundary(text.len().saturating_sub(self.span))..];
+        let (whole, escape) = text.split_at(text.len() - json::begun(text.as_bytes()));
+        let read = Reading::plain(whole);
+        let written = match read
+            .as_ref()
+            .map(|read| (read, self.begun_in(read.text.as_bytes(), view)))
+        {
+            Some((read, n @ 1..)) => whole.len() - read.place(read.text.len() - n..read.text.len()).start,
+            _ if escape.is_empty() => 0,
+            _ => self.begun_in(whole.as_bytes(), view),
+        };
+        self.begun_in(text.as_bytes(), view).max(written + escape.len())
+    }
+
+    fn begun_in(&self, text: &[u8], view: &mut View) -> usize {
         view.fill(text);
         let squeezed = match self.squeezed.begun(view.bytes()) {
             0 => 0,

@@ -16,6 +16,7 @@ use crate::ids::{Digest, Scope};
 use crate::plugin::manifest::Wanted;
 use crate::plugin::rights::{Asker, Remedy, remedy, wanted_in_vain, worded};
 use crate::plugin::toolbox::Tool;
+use crate::scrub::Known;
 use crate::session::guest::Guest;
 use crate::session::tape::Tape;
 use crate::store::{Note, NoteKind, Record};
@@ -244,6 +245,34 @@ impl Guest {
     /// Something was denied to it, in none of its operations: a file, a request.
     pub fn is_denied(&self, refusal: &Refusal) {
         self.note_denial(Some(refusal), At::Call);
+    }
+
+    /// What it tells people or whoever called it holds this secret, for which they read something else. `place` is where that is, in words that follow "in".
+    pub fn tells_secret(&self, known: Known<'_>, place: &str) {
+        let why = known.way();
+        let refusal = Refusal::denied(format!(
+            "{} may not hand on {known}, which stands in {place}, where {} stands in its place: {why}",
+            self.plugin,
+            known.placeholder()
+        ));
+        self.is_denied(&refusal.about(Lack {
+            what: format!("hand on {known} in {place}"),
+            target: place.to_owned(),
+            right: None,
+            why: Some(why.to_owned()),
+        }));
+    }
+
+    /// The same of what it returned, which only now is known.
+    pub fn returns<'a>(&self, texts: impl IntoIterator<Item = &'a str>, place: &str) {
+        // What it returned while it was made again was told of before.
+        let secrets = &self.session.run.secrets;
+        if secrets.is_empty() || self.is_replaying() {
+            return;
+        }
+        if let Some(known) = texts.into_iter().find_map(|text| secrets.replaced_in(text)) {
+            self.tells_secret(known, place);
+        }
     }
 
     /// The tool says that something was denied to it in a call of `caller`. Where the host denied it nothing, what is told is not its word but what it
