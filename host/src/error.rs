@@ -1,10 +1,16 @@
 //! The words in which the host refuses: the contract's error kinds and dimensions as the host's own types, shared by
 //! every layer above. Each layer has its own error enum besides, and turns it into a [`Refusal`] where a guest must hear of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::text;
+
+/// Bytes of a message of which a guest had a say.
+const MESSAGE: usize = 4 * 1024;
 
 /// What a run can use up, named as in the contract (`types.dimension`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -177,6 +183,15 @@ impl Refusal {
             retry_after_ms: None,
             lack: None,
         }
+    }
+
+    /// With so much of its message that it can be handed on: what a guest wrote stands in some of them.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        if let Cow::Owned(cut) = text::cut(&self.message, MESSAGE) {
+            self.message = cut;
+        }
+        self
     }
 
     /// The dimension that is used up, where that is why.

@@ -8,6 +8,11 @@ use std::ops::Range;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use crate::text;
+
+/// Characters of a key that an error repeats.
+const KEY: usize = 64;
+
 /// JSON text that is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
@@ -355,7 +360,7 @@ impl<'de> Visitor<'de> for SeenVisitor {
 }
 
 fn twice<E: serde::de::Error>(key: &str) -> E {
-    E::custom(format!("the key {key:?} is there twice"))
+    E::custom(format!("the key {:?} is there twice", text::line(key, KEY)))
 }
 
 struct Strict(Value);
@@ -526,6 +531,14 @@ mod tests {
         for text in ["", "u", r"\n", r"\ug", r"\u00/", r"\/"] {
             assert_eq!(begun(text.as_bytes()), 0, "{text}");
         }
+    }
+
+    #[test]
+    fn an_error_repeats_no_more_of_a_key_than_a_line_has_room_for() {
+        let long = "k".repeat(1_000_000);
+        let error = parse(&format!("{{\"{long}\":1,\"{long}\":2}}"), MOST).expect_err("it is there twice");
+        let words = error.to_string();
+        assert!(words.contains(&"k".repeat(KEY - 1)) && words.len() < 200, "{words}");
     }
 
     #[test]

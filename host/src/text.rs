@@ -2,6 +2,7 @@
 //! hide in it. Every sink that a person reads goes through here.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 /// Which white space survives cleaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,11 @@ pub fn line(text: &str, max: usize) -> String {
     let mut cut: String = cleaned.chars().take(max.saturating_sub(1)).collect();
     cut.push('…');
     cut
+}
+
+/// A path as one clean line: a folder may be called anything, also what looks like more lines of a message.
+pub fn path(path: &Path) -> String {
+    clean(&path.to_string_lossy(), Shape::Line).into_owned()
 }
 
 /// A word as a shell reads it back: whoever chose it, it is one, and cleaning changes nothing of it. What is not shown stands there by its bytes.

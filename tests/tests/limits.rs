@@ -459,6 +459,26 @@ fn a_handle_over_the_engines_own_limit_traps() {
 }
 
 #[test]
+fn a_list_of_what_is_waited_for_is_as_long_as_all_that_there_can_be_at_most() {
+    let home = home();
+    let limits = [("handles", 16), ("delegation.total", 4), ("restart.attempts", 1)];
+    for handles in ["calls", "children"] {
+        let waited = |n: usize| {
+            let (begin, wait) = match handles {
+                "calls" => (json!({ "do": "start-call", "name": "missing" }), "wait-any-call"),
+                _ => (ChildSpec::probe(&json!({ "steps": [] })).spawn(), "wait-any-child"),
+            };
+            let wait = json!({ "do": wait, handles: vec![0; n], "timeout_ms": 60_000 });
+            host(&home, &limits).probe(&json!({ "steps": [begin, wait] })).output()
+        };
+        assert_eq!(waited(20).expect(0).seen()[1]["ok"], 0, "{handles}");
+        let output = waited(21).expect(1);
+        assert_eq!(output.json()["error"]["kind"], "trapped");
+        output.says(&["limits.handles", "limits.delegation.total"]);
+    }
+}
+
+#[test]
 fn a_session_ends_after_its_last_record() {
     let home = home();
     let asked = |n: u64| {

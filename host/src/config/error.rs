@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::source::{Source, shown};
+use super::source::Source;
 use crate::text;
 
 /// A configuration that can't be used; nothing has run.
@@ -21,7 +21,7 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// A file of the configuration can't be read.
-    #[error("{} can't be read as configuration: {reason}", shown(path))]
+    #[error("{} can't be read as configuration: {reason}", text::path(path))]
     File {
         /// The file.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// A file is not TOML.
-    #[error("{}:{line} is not TOML: {message}", shown(path))]
+    #[error("{}:{line} is not TOML: {message}", text::path(path))]
     Syntax {
         /// The file.
         path: PathBuf,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::text::{Shape, clean};
+use crate::text;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::Home { path, line } | Self::Project { path, line } => write!(f, "{}:{line}", shown(path)),
+            Self::Home { path, line } | Self::Project { path, line } => write!(f, "{}:{line}", text::path(path)),
             Self::Variable(name) => f.write_str(name),
             Self::Flag(flag) => f.write_str(flag),
         }
@@ -46,14 +46,9 @@ impl Source {
     pub fn short(&self) -> String {
         match self {
             Self::Home { path, .. } | Self::Project { path, .. } => {
-                shown(Path::new(path.file_name().unwrap_or_default()))
+                text::path(Path::new(path.file_name().unwrap_or_default()))
             }
             Self::Default | Self::Variable(_) | Self::Flag(_) => self.to_string(),
         }
     }
-}
-
-/// A path on one clean line: a folder may be called anything.
-pub(super) fn shown(path: &Path) -> String {
-    clean(&path.to_string_lossy(), Shape::Line).into_owned()
 }

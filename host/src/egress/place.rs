@@ -31,7 +31,7 @@ pub(super) const OF_THE_CONNECTION: [HeaderName; 10] = [
 ];
 
 /// By these many servers take a request for one of another method, host or path than it has: for one that nobody granted, or that the audit does not name.
-const OF_ANOTHER: [HeaderName; 10] = [
+const OF_ANOTHER: [HeaderName; 18] = [
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-method-override"),
@@ -41,7 +41,15 @@ const OF_ANOTHER: [HeaderName; 10] = [
     HeaderName::from_static("x-host"),
     HeaderName::from_static("x-http-host-override"),
     HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-original-host"),
+    HeaderName::from_static("x-original-method"),
+    HeaderName::from_static("x-original-uri"),
     HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-override-url"),
+    HeaderName::from_static("x-forwarded-method"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-uri"),
+    HeaderName::from_static("x-envoy-original-path"),
 ];
 
 /// Whether a request may say this: not what is the connection's, nor what the host derives, nor that it is another one.
@@ -281,6 +289,8 @@ mod tests {
             "Forwarded",
             "X_Forwarded_Host",
             "X-Original-URL",
+            "x-original-uri",
+            "X_Forwarded_Prefix",
         ] {
             assert!(!is_for_requests(&name(held)), "{held}");
         }

@@ -196,13 +196,14 @@ fn producers(data: &[u8], offset: usize, names: &mut Vec<String>) {
     let Ok(section) = wasmparser::ProducersSectionReader::new(reader) else {
         return;
     };
-    for value in section
+    let values = section
         .into_iter()
         .flatten()
-        .flat_map(|field| field.values.into_iter().flatten())
-    {
+        .flat_map(|field| field.values.into_iter().flatten());
+    // Each is compared with those before it.
+    for value in values.take(NAMES) {
         let name = text::line(&format!("{} {}", value.name, value.version), 80);
-        if !names.contains(&name) && names.len() < NAMES {
+        if !names.contains(&name) {
             names.push(name);
         }
     }

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use crate::own_file::{self, Trust};
+use crate::text;
 
 /// The longest key file that is read, in bytes.
 const KEY_MAX: u64 = 16 * 1024;
@@ -36,7 +37,7 @@ impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Env(name) => write!(f, "the environment variable {name}"),
-            Self::File(path) => write!(f, "the file {}", path.display()),
+            Self::File(path) => write!(f, "the file {}", text::path(path)),
         }
     }
 }
@@ -51,7 +52,7 @@ impl fmt::Debug for Key {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file can't be read, or others may read it too.
-    #[error("{} can't be read: {error}", path.display())]
+    #[error("{} can't be read: {error}", text::path(path))]
     Read {
         /// The file.
         path: PathBuf,

@@ -552,10 +552,14 @@ fn not_the_kernels(text: &str, dir: &Path) -> Result<(), GrantError> {
         return Err(shown(at));
     }
     let mounted = rustix::fs::statfs(dir).map_err(|e| bad(format!("its file system can't be told: {e}")))?;
-    // The same, mounted elsewhere: proc, sysfs, and those below it (magic.h of Linux: debugfs, tracefs, securityfs, configfs, cgroup2, devpts).
+    // The same, mounted elsewhere: proc, sysfs, and those below it (magic.h of Linux: debugfs, tracefs, securityfs, configfs, cgroup2, devpts; cgroup, bpf,
+    // pstore, selinux, smack, efivarfs, binfmt_misc).
     let is_shown = matches!(
         mounted.f_type,
         0x9fa0 | 0x6265_6572 | 0x6462_6720 | 0x7472_6163 | 0x7363_6673 | 0x6265_6570 | 0x6367_7270 | 0x1cd1
+    ) || matches!(
+        mounted.f_type,
+        0x0027_e0eb | 0xcafe_4a11 | 0x6165_676c | 0xf97c_ff8c | 0x4341_5d53 | 0xde5e_81e4 | 0x4249_4e4d
     );
     if is_shown {
         return Err(shown("a file system"));

@@ -177,11 +177,6 @@ impl Manifest {
             ..Self::parse(text)?
         })
     }
-
-    /// Whether it wants anything of this kind.
-    pub fn wants_kind(&self, kind: Kind) -> bool {
-        self.wants.iter().any(|want| want.grant.kind == kind)
-    }
 }
 
 fn want(written: &WrittenWant) -> Result<Want, ManifestError> {
@@ -269,10 +264,10 @@ pub fn read(bytes: &[u8], path: Option<&Path>) -> Result<Option<Manifest>, Manif
     let Some(path) = beside else {
         return Ok(None);
     };
-    let Some(text) = text_of(&path).map_err(|what| ManifestError(format!("{} {what}", path.display())))? else {
+    let Some(text) = text_of(&path).map_err(|what| ManifestError(format!("{} {what}", text::path(&path))))? else {
         return Ok(None);
     };
-    let manifest = Manifest::beside(&text).map_err(|e| ManifestError(format!("{}: {e}", path.display())))?;
+    let manifest = Manifest::beside(&text).map_err(|e| ManifestError(format!("{}: {e}", text::path(&path))))?;
     Ok(Some(manifest))
 }
 
@@ -328,7 +323,10 @@ mod tests {
         let text = "name = \"files\"\nversion = \"0.1.0\"\ntoolset = \"filesystem\"\n[[wants]]\ngrant = \"fs:rw\"\nreason = \"a\\u001bb\"\n";
         let manifest = Manifest::parse(text).expect("a manifest");
         assert_eq!(manifest.toolset.as_deref(), Some("filesystem"));
-        assert!(manifest.wants_kind(Kind::Fs) && !manifest.wants_kind(Kind::Net));
+        assert_eq!(
+            manifest.wants.iter().map(|want| want.grant.kind).collect::<Vec<_>>(),
+            [Kind::Fs]
+        );
         assert_eq!(manifest.wants[0].reason, "a\u{fffd}b");
         assert_eq!(manifest.wants[0].grant.flag(), "--allow fs:DIR:rw");
     }

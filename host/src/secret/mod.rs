@@ -89,7 +89,7 @@ pub enum SecretError {
         most: u64,
     },
     /// The file can't be read, or others may read it too.
-    #[error("{} can't be read: {error}", path.display())]
+    #[error("{} can't be read: {error}", text::path(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -97,7 +97,10 @@ pub enum SecretError {
         error: std::io::Error,
     },
     /// The file is not what was written.
-    #[error("{} is damaged: {what}; mend it, or move it away and set the secrets anew", path.display())]
+    #[error(
+        "{} is damaged: {what}; mend it, or move it away and set the secrets anew",
+        text::path(path)
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -105,7 +108,7 @@ pub enum SecretError {
         what: String,
     },
     /// The file can't be written.
-    #[error("{} can't be written: {error}", path.display())]
+    #[error("{} can't be written: {error}", text::path(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -113,7 +116,7 @@ pub enum SecretError {
         error: std::io::Error,
     },
     /// Another process changes the file, for longer than that takes.
-    #[error("{} is being changed by another process; try again", path.display())]
+    #[error("{} is being changed by another process; try again", text::path(path))]
     Busy {
         /// The file.
         path: PathBuf,

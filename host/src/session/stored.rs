@@ -73,7 +73,7 @@ impl Guest {
     pub(super) fn admits<C: Call>(&self, call: &C) -> Result<(), Refusal> {
         self.hands_no_secret_on(call)?;
         call.grant(self).map_err(|refusal| self.worded(refusal))?;
-        call.caps(self)
+        call.caps(self).map_err(Refusal::shortened)
     }
 
     /// First, so that no other refusal repeats what stands in the call.

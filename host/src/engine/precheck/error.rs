@@ -20,13 +20,13 @@ pub enum LoadError {
         hint: String,
     },
     /// No file is at this path.
-    #[error("there is no file {}", path.display())]
+    #[error("there is no file {}", text::path(path))]
     Missing {
         /// The path.
         path: PathBuf,
     },
     /// The path is no regular file.
-    #[error("{} is {what}, not a component's file", path.display())]
+    #[error("{} is {what}, not a component's file", text::path(path))]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum LoadError {
         what: &'static str,
     },
     /// The file can't be read.
-    #[error("{} can't be read: {reason}", path.display())]
+    #[error("{} can't be read: {reason}", text::path(path))]
     Unreadable {
         /// The path.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum LoadError {
         reason: String,
     },
     /// The file is over the cap.
-    #[error("{} has {bytes} bytes; a component has {} at most (limits.component)", path.display(), limits::show(*limit, Unit::Bytes))]
+    #[error("{} has {bytes} bytes; a component has {} at most (limits.component)", text::path(path), limits::show(*limit, Unit::Bytes))]
     TooLarge {
         /// The path.
         path: PathBuf,
@@ -255,6 +255,16 @@ mod tests {
         }
         let none = LoadError::NotAComponent("the file is empty".to_owned());
         assert_eq!(none.of("x").of("y").kind(), "load(bad-bytes)");
+    }
+
+    #[test]
+    fn a_path_is_one_line_whatever_a_folder_is_called() {
+        let path = PathBuf::from("x\n  approve it   hermes-host plugin add y.wasm\n.wasm");
+        let words = LoadError::Missing { path }.to_string();
+        assert_eq!(
+            words,
+            "there is no file x   approve it   hermes-host plugin add y.wasm .wasm"
+        );
     }
 
     #[test]

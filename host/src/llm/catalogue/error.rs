@@ -89,7 +89,7 @@ pub enum ModelError {
         error: KeyError,
     },
     /// Its script can't be used.
-    #[error("the script {}: {error}", path.display())]
+    #[error("the script {}: {error}", text::path(path))]
     Script {
         /// The file.
         path: PathBuf,

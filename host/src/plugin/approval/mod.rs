@@ -92,7 +92,7 @@ pub enum ApprovalError {
         error: GrantError,
     },
     /// The file can't be used. It is never taken for an empty one.
-    #[error("{} can't be used: {what}", path.display())]
+    #[error("{} can't be used: {what}", text::path(path))]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -100,7 +100,10 @@ pub enum ApprovalError {
         what: String,
     },
     /// A newer host wrote the file.
-    #[error("{} has version {found} of its format, and this hermes-host reads version {known}; use the newer hermes-host", path.display())]
+    #[error(
+        "{} has version {found} of its format, and this hermes-host reads version {known}; use the newer hermes-host",
+        text::path(path)
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -110,7 +113,7 @@ pub enum ApprovalError {
         known: i64,
     },
     /// The file, or a plugin's, can't be written.
-    #[error("{} can't be written: {what}", path.display())]
+    #[error("{} can't be written: {what}", text::path(path))]
     Unwritten {
         /// The file.
         path: PathBuf,
@@ -124,7 +127,10 @@ pub enum ApprovalError {
         name: String,
     },
     /// The bytes are not those that were named.
-    #[error("{} is not what was named: its digest is {found}, and --digest says {named}", path.display())]
+    #[error(
+        "{} is not what was named: its digest is {found}, and --digest says {named}",
+        text::path(path)
+    )]
     OtherDigest {
         /// The file.
         path: PathBuf,
@@ -134,7 +140,7 @@ pub enum ApprovalError {
         named: Digest,
     },
     /// The manifest beside the bytes is not the one that was named.
-    #[error("{} is not what was named: {}", path.display(), manifests(*found, *named))]
+    #[error("{} is not what was named: {}", text::path(path), manifests(*found, *named))]
     OtherManifest {
         /// The file of the bytes.
         path: PathBuf,
@@ -150,7 +156,7 @@ pub enum ApprovalError {
         name: String,
     },
     /// It lies in the home folder and has no approval.
-    #[error("{name} was never added: {} lies there without an approval", path.display())]
+    #[error("{name} was never added: {} lies there without an approval", text::path(path))]
     NotAdded {
         /// The plugin.
         name: String,

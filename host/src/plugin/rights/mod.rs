@@ -135,10 +135,6 @@ impl Rights {
             let given = wanted_of(&grant, manifest);
             given.iter().try_for_each(|grant| rights.add(grant))?;
         }
-        if let Some(manifest) = manifest {
-            let granted = for_plugin(plugin, allowed).any(|grant| matches!(grant, Grant::Llm(None)));
-            rights.llm.default |= manifest.wants_kind(Kind::Llm) && granted;
-        }
         Ok(rights)
     }
 
@@ -736,6 +732,21 @@ pub(super) mod tests {
         assert_eq!(files.folders()[0].access, Access::Read, "it did not ask to write");
         let unsaid = Rights::tool("any", &grants, None).expect("rights");
         assert_eq!((unsaid.folders().len(), unsaid.net_rules().len()), (1, 1));
+    }
+
+    #[test]
+    fn of_models_a_tool_gets_those_that_it_wants() {
+        let grants = all(vec![Grant::Llm(None), Grant::Llm(Some("cheap".to_owned()))]);
+        for (wants, default, cheap) in [
+            ("llm", true, true),
+            ("llm:cheap", false, true),
+            ("lessons", false, false),
+        ] {
+            let manifest = manifest(&format!("name = \"t\"\n[[wants]]\ngrant = \"{wants}\"\n"));
+            let rights = Rights::tool("t", &grants, Some(&manifest)).expect("rights");
+            let may = [None, Some("cheap")].map(|alias| rights.may_llm("t", alias).is_ok());
+            assert_eq!(may, [default, cheap], "{wants}");
+        }
     }
 
     #[test]
