@@ -4,11 +4,17 @@
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
+use std::future::poll_fn;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::pin::pin;
+use std::sync::{LazyLock, mpsc};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use hermes_host::config::{Config, Sources};
+use hermes_host::run::{self, AddSpec, Ask, CompileIn, HostError, RunSpec};
+use hermes_tests::host::binary;
 use hermes_tests::model::{Fault, Format};
 use hermes_tests::output::slack;
 use hermes_tests::well::{is_well, is_well_but_for};
@@ -646,4 +652,72 @@ fn a23_each_feature_that_is_off_is_named() {
         assert_eq!(entries(&home, "code"), Vec::<PathBuf>::new());
     }
     is_well(&home);
+}
+
+#[test]
+fn a23_a_feature_that_the_check_does_not_name_is_looked_for_in_small_components_alone() {
+    const SEARCHED: usize = 1 << 20;
+    let home = Home::new();
+    // Whoever reads no 64-bit memories finds a number that is too large.
+    let large = bomb::toolset("(core module (memory i64 0x100000000))");
+    for (bytes, words) in [
+        (SEARCHED, ["needs 64-bit memories", "leaves off"]),
+        (
+            SEARCHED + 1,
+            ["needs a feature of WebAssembly (at byte ", "integer too large)"],
+        ),
+    ] {
+        let plugin = home.write("feature.wasm", bomb::padded(&large, bytes));
+        let inspect = home.host().args(["inspect", "--output", "json"]).arg(&plugin);
+        inspect.output().expect(2).of_kind("load(feature-off)").says(&words);
+    }
+    // One that it does name is found whatever the size.
+    let threads = bomb::toolset("(core module (memory 1 1 shared))");
+    let plugin = home.write("feature.wasm", bomb::padded(&threads, SEARCHED + 1));
+    refused(home.host(), &plugin, "load(feature-off)").says(&["needs threads"]);
+    is_well(&home);
+}
+
+/// What `looking` comes to, which begins to look only when a thread for what takes long is free: until then it waits, and holds up nobody.
+async fn in_another_thread<T>(looking: impl Future<Output = Result<T, HostError>>) -> Result<(), HostError> {
+    let (leaves, held) = mpsc::channel::<()>();
+    let holder = tokio::task::spawn_blocking(move || held.recv());
+    let mut looking = pin!(looking);
+    let waits = poll_fn(|context| Poll::Ready(looking.as_mut().poll(context).is_pending())).await;
+    assert!(waits, "it was looked at in a thread that serves others");
+    drop(leaves);
+    holder.await.unwrap().unwrap_err();
+    looking.await.map(drop)
+}
+
+#[test]
+fn a_plugin_is_read_and_checked_in_a_thread_that_serves_nobody_else() {
+    let home = Home::new();
+    let sources = Sources {
+        env: vec![("HOME".into(), home.user().into())],
+        cwd: None,
+        home: Some(home.path()),
+        set: Vec::new(),
+    };
+    let host = run::Host::open(Config::load(&sources).unwrap(), CompileIn::Program(binary())).unwrap();
+    let good = guests::built("pure-echo").display().to_string();
+    let bad = home.write("bad.wasm", "no component").display().to_string();
+    let spec = |plugin: &str| RunSpec {
+        plugin: plugin.to_owned(),
+        ..RunSpec::default()
+    };
+    let add = |file: &str| AddSpec {
+        file: file.to_owned(),
+        ..AddSpec::default()
+    };
+    // One thread serves all, and one is there for what takes long.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        in_another_thread(host.inspect(&good, Ask::No, &[])).await.unwrap();
+        in_another_thread(host.inspect(&bad, Ask::No, &[])).await.unwrap_err();
+        in_another_thread(host.ready(spec(&bad))).await.unwrap_err();
+        in_another_thread(host.tools_of(&bad, &[])).await.unwrap_err();
+        in_another_thread(host.review(&add(&bad))).await.unwrap_err();
+    });
 }

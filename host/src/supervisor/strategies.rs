@@ -85,7 +85,7 @@ impl Supervisor {
                 plugin
             }
             Known::Kept(reference) => {
-                let plugin = self.kept(run, reference)?;
+                let plugin = blocking::in_place(|| self.kept(run, reference))?;
                 self.keep_loaded(&reference.name, &plugin);
                 plugin
             }
