@@ -149,6 +149,35 @@ impl Folders<'_> {
         at_most(PATH.saturating_sub(before), path)
     }
 
+    /// Whether something may come to lie at `path`, from this descriptor: it is short enough, and whoever lists the folder finds no secret in it.
+    fn may_be_named(&self, fd: &Resource<Descriptor>, path: &str) -> FsResult<()> {
+        self.fits(fd, path)?;
+        let base = self.places.open.get(&fd.rep()).map_or("", |place| place.path.as_str());
+        let inside = inside(path);
+        // The granted folder's own name is the operator's.
+        let below = joined(base, inside.as_deref().unwrap_or(path));
+        self.hands_no_secret_on(fd, path, &below)
+    }
+
+    /// Whether `text`, which is written down for what lies at `path`, holds no secret.
+    fn hands_no_secret_on(&self, fd: &Resource<Descriptor>, path: &str, text: &str) -> FsResult<()> {
+        let (plugin, secrets) = (&self.guest.plugin, &self.guest.session.run.secrets);
+        let Some(known) = secrets.find(text.as_bytes()) else {
+            return Ok(());
+        };
+        let way = known.way();
+        let deed = self.deed(Way::Write, fd.rep(), PathFlags::empty(), path);
+        let target = deed.as_ref().map_or(path, |deed| deed.target.as_str());
+        let words = format!("{plugin} may not hand on {known}, which stands in the name of a file: {way}");
+        self.guest.is_denied(&Refusal::denied(words).about(Lack {
+            what: format!("hand on {known} in the name of a file"),
+            target: secrets.line(target, SHOWN),
+            right: None,
+            why: Some(way.to_owned()),
+        }));
+        Err(ErrorCode::NotPermitted.into())
+    }
+
     fn deed(&self, way: Way, fd: u32, follow: PathFlags, path: &str) -> Option<Deed> {
         let base = self.places.open.get(&fd)?;
         let folder = self.places.folders.get(base.folder)?;
@@ -406,6 +435,9 @@ impl HostDescriptor for Folders<'_> {
     ) -> FsResult<Resource<Descriptor>> {
         let writes = flags.contains(DescriptorFlags::WRITE) || how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
         let way = if writes { Way::Write } else { Way::Read };
+        if how.contains(OpenFlags::CREATE) {
+            self.may_be_named(&fd, &path)?;
+        }
         let deed = self.begins(way, &fd, follow, &path)?;
         let from = self.places.open.get(&fd.rep()).cloned();
         let done = match self.may_open(&fd, follow, &path).await {
@@ -456,6 +488,7 @@ impl HostDescriptor for Folders<'_> {
     }
 
     async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.may_be_named(&fd, &path)?;
         let deed = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let done = self.wasi.create_directory_at(fd, path).await;
         self.ends(deed, done).await
@@ -475,7 +508,8 @@ impl HostDescriptor for Folders<'_> {
 
     async fn symlink_at(&mut self, fd: Resource<Descriptor>, target: String, path: String) -> FsResult<()> {
         at_most(PATH, &target)?;
-        self.fits(&fd, &path)?;
+        self.may_be_named(&fd, &path)?;
+        self.hands_no_secret_on(&fd, &path, &target)?;
         let deed = self.deed(Way::Write, fd.rep(), PathFlags::empty(), &path);
         let deed = self.told_of(deed.map(|deed| deed.leading_to(&target)));
         let done = self.wasi.symlink_at(fd, target, path).await;
@@ -490,7 +524,7 @@ impl HostDescriptor for Folders<'_> {
         new_fd: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        self.fits(&new_fd, &new_path)?;
+        self.may_be_named(&new_fd, &new_path)?;
         let from = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let to = self.begins(Way::Write, &new_fd, PathFlags::empty(), &new_path)?;
         let done = self.wasi.link_at(fd, follow, path, new_fd, new_path).await;
@@ -505,7 +539,7 @@ impl HostDescriptor for Folders<'_> {
         new_fd: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        self.fits(&new_fd, &new_path)?;
+        self.may_be_named(&new_fd, &new_path)?;
         let from = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let to = self.begins(Way::Write, &new_fd, PathFlags::empty(), &new_path)?;
         let done = self.wasi.rename_at(fd, path, new_fd, new_path).await;
