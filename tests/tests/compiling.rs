@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::process::{Command, Stdio};
 use std::sync::{LazyLock, mpsc};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use hermes_host::run::{self, AddSpec, Ask, CompileIn, HostError, RunSpec};
 use hermes_tests::host::binary;
 use hermes_tests::model::{Fault, Format};
 use hermes_tests::output::slack;
-use hermes_tests::well::{is_well, is_well_but_for};
+use hermes_tests::well::{COMPILER, is_well, is_well_but_for, orphans};
 use hermes_tests::{Home, Host, ModelServer, Output, Process, Turn, bomb, guests};
 use rustix::process::Signal;
 use serde_json::json;
@@ -108,7 +109,7 @@ fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
 fn compiler_of(process: &Process) -> PathBuf {
     until("the compiler", || {
         let of = |pid| PathBuf::from(format!("/proc/{pid}"));
-        let is = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|name| name == "hermes-compiler\n");
+        let is = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|name| name == COMPILER);
         children(process).into_iter().map(of).find(is)
     })
 }
@@ -417,6 +418,26 @@ fn a19_a_compiler_that_somebody_ends_says_nothing_of_the_component() {
     ended.says(&["bomb.wasm", "signal 9"]);
     assert_eq!(entries(&home, "refused"), Vec::<PathBuf>::new());
     is_well(&home);
+}
+
+/// Whoever asks whether a host is well hears of one, though nothing tells whose it was.
+#[test]
+fn a_compiler_without_a_host_is_found() {
+    // It waits for its component; the shell that has started it does not.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec 3<&0; \"$0\" \"$@\" <&3 3<&- >/dev/null 2>&1 & echo $!"]);
+    shell.arg(binary()).arg("compile-one-component");
+    shell.args([4 << 30, 60, 512 << 10, 2 << 20, 1].map(|number: u64| number.to_string()));
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let held = shell.stdin.take();
+    let output = shell.wait_with_output().unwrap();
+    let compiler = PathBuf::from(format!("/proc/{}", String::from_utf8(output.stdout).unwrap().trim()));
+    until("a compiler without a host", || {
+        orphans().contains(&compiler).then_some(())
+    });
+    drop(held);
+    gone(&compiler);
+    assert!(!orphans().contains(&compiler));
 }
 
 #[test]
