@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use hermes_host::config::{Config, Sources};
 use hermes_host::run::{self, AddSpec, Ask, CompileIn, HostError, RunSpec};
+use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::host::binary;
 use hermes_tests::model::{Fault, Format};
 use hermes_tests::output::slack;
 use hermes_tests::well::{COMPILER, is_well, is_well_but_for, orphans};
 use hermes_tests::{Home, Host, ModelServer, Output, Process, Turn, bomb, guests};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What a host takes that has an answer at once: its own start.
 const AT_ONCE: Duration = Duration::from_millis(50);
@@ -525,6 +526,47 @@ fn a41_an_entry_that_is_not_ours_is_made_again() {
         std::os::unix::fs::chown(&mine, Some(1), None).unwrap();
         answers(&home, &plugin, &["rejected", "another user"]);
         assert_eq!(fs::metadata(&mine).unwrap().uid(), 0);
+    }
+    is_well(&home);
+}
+
+/// The same of a strategy, of a tool that is called and of a child's strategy, whose code is looked for at different times.
+#[test]
+fn a41_a_run_tells_in_its_events_of_an_entry_that_it_rejects() {
+    let (home, tool) = cached();
+    let of_tool = entries(&home, "code").remove(0);
+    let (probe, agent) = (guests::built("probe"), PathBuf::from("agent"));
+    fs::create_dir_all(home.path().join("plugins")).unwrap();
+    let bytes = bomb::with_module(&fs::read(&probe).unwrap(), "(module)");
+    fs::write(home.path().join("plugins/agent.wasm"), bytes).unwrap();
+    let run = |strategy: &Path, steps: &[Value]| {
+        let host = home.host().within(HANGS).args(["--deny", "llm"]);
+        let host = host.arg("--tool").arg(&tool).args(["--output", "events", "--plugin"]);
+        let program = json!({ "steps": steps, "summary": "done" }).to_string();
+        host.arg(strategy).arg(program).output().expect(0).events()
+    };
+    run(&agent, &[]);
+    let of_agent = entries(&home, "code");
+    let of_agent = of_agent.iter().find(|file| **file != of_tool).unwrap();
+    let call = json!({ "do": "call", "name": "echo", "arguments": { "text": "hello" } });
+    let child = ChildSpec::of("agent", r#"{"summary":"done"}"#);
+    for (strategy, steps, entry) in [
+        (&agent, vec![], of_agent),
+        (&probe, vec![call], &of_tool),
+        (&probe, vec![child.spawn(), join(0)], of_agent),
+    ] {
+        let mut bytes = fs::read(entry).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(entry, bytes).unwrap();
+        // What was rejected is made again, and told no more.
+        for told in [1, 0] {
+            let events = run(strategy, &steps);
+            let notices = events.iter().filter(|event| event["event"] == "notice");
+            let words = notices.filter_map(|event| event["message"].as_str());
+            let rejected = words.filter(|words| words.contains("a cache entry was rejected and is compiled again"));
+            assert_eq!(rejected.count(), told, "{steps:?}: {events:?}");
+        }
     }
     is_well(&home);
 }
