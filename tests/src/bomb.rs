@@ -31,6 +31,15 @@ pub fn with_nested(component: &[u8], depth: usize) -> Vec<u8> {
     with_section(component, COMPONENT, &[heads.concat(), empty].concat())
 }
 
+/// `component` with a custom section of zeroes behind it, so that it has so many bytes: between 16 KiB and 2 MiB more than it had.
+pub fn padded(component: &[u8], bytes: usize) -> Vec<u8> {
+    // The section's number, and three bytes of its length.
+    const HEAD: usize = 4;
+    let padded = with_section(component, 0, &vec![0; bytes - component.len() - HEAD]);
+    assert_eq!(padded.len(), bytes);
+    padded
+}
+
 fn with_section(component: &[u8], id: u8, content: &[u8]) -> Vec<u8> {
     [component, &section(id, content.len()), content].concat()
 }

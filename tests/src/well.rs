@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::host::binary;
 use crate::model::Format;
 use crate::output::slack;
 use crate::{Home, Host, ModelServer, Output, Script, Turn, clean};
@@ -30,6 +31,9 @@ const COMPILES: &str = "getting ready; plugins that are new here are compiled on
 
 /// Memory that a process may hold beside what it holds when nothing attacks it, and beside its instances'.
 const BESIDE_KIB: u64 = 32 << 10;
+
+/// What the system has as the name of a compiler's process.
+pub const COMPILER: &str = "hermes-compiler\n";
 
 /// More runs than any home has.
 const ALL: &str = "10000";
@@ -172,7 +176,7 @@ fn told(home: &Home) -> BTreeSet<String> {
     runs
 }
 
-/// Panics when a process of this home is alive, or a temporary file or memory dump is there.
+/// Panics when a process of this home, or a compiler without a host, is alive, or a temporary file or memory dump is there.
 #[track_caller]
 pub fn nothing_is_left(home: &Home) {
     let variable = format!("HERMES_HOME={}", home.path().display());
@@ -183,6 +187,14 @@ pub fn nothing_is_left(home: &Home) {
             .any(|set| set == variable.as_bytes());
         assert!(!is_its, "{} is left", process.path().display());
     }
+    let begun = Instant::now();
+    for compiler in orphans() {
+        // One of another test, whose host was just killed, is about to end.
+        while is_orphan(&compiler) {
+            assert!(begun.elapsed() < slack(), "{} is left", compiler.display());
+            std::thread::yield_now();
+        }
+    }
     let mut files = Vec::new();
     below(home.folder(), &mut files);
     let temporary = home.folder().join("tmp");
@@ -192,6 +204,30 @@ pub fn nothing_is_left(home: &Home) {
         let is_dump = file.file_name().is_some_and(|name| name == "core");
         assert!(!is_left && !is_dump, "{} is left", file.display());
     }
+}
+
+/// The compilers of this build that have no host any more, whosever it was: nothing of a home is in their environment.
+pub fn orphans() -> Vec<PathBuf> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .map(|process| process.path())
+        .filter(|it| is_orphan(it))
+        .collect()
+}
+
+fn is_orphan(process: &Path) -> bool {
+    let read = |what: &str| fs::read_to_string(process.join(what)).unwrap_or_default();
+    let program = |process: &Path| fs::read_link(process.join("exe")).unwrap_or_default();
+    if read("comm") != COMPILER {
+        return false;
+    }
+    let host = fs::canonicalize(binary()).unwrap();
+    let status = read("status");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    let parent = program(&Path::new("/proc").join(parent.unwrap_or_default().trim()));
+    // A test may be the host itself.
+    let tests = std::env::current_exe().unwrap();
+    program(process) == host && parent != host && parent.parent() != tests.parent()
 }
 
 fn below(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -4,17 +4,25 @@
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
+use std::future::poll_fn;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::pin::pin;
+use std::process::{Command, Stdio};
+use std::sync::{LazyLock, mpsc};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use hermes_host::config::{Config, Sources};
+use hermes_host::run::{self, AddSpec, Ask, CompileIn, HostError, RunSpec};
+use hermes_tests::child::{ChildSpec, join};
+use hermes_tests::host::binary;
 use hermes_tests::model::{Fault, Format};
 use hermes_tests::output::slack;
-use hermes_tests::well::{is_well, is_well_but_for};
+use hermes_tests::well::{COMPILER, is_well, is_well_but_for, orphans};
 use hermes_tests::{Home, Host, ModelServer, Output, Process, Turn, bomb, guests};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What a host takes that has an answer at once: its own start.
 const AT_ONCE: Duration = Duration::from_millis(50);
@@ -102,7 +110,7 @@ fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
 fn compiler_of(process: &Process) -> PathBuf {
     until("the compiler", || {
         let of = |pid| PathBuf::from(format!("/proc/{pid}"));
-        let is = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|name| name == "hermes-compiler\n");
+        let is = |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|name| name == COMPILER);
         children(process).into_iter().map(of).find(is)
     })
 }
@@ -413,6 +421,26 @@ fn a19_a_compiler_that_somebody_ends_says_nothing_of_the_component() {
     is_well(&home);
 }
 
+/// Whoever asks whether a host is well hears of one, though nothing tells whose it was.
+#[test]
+fn a_compiler_without_a_host_is_found() {
+    // It waits for its component; the shell that has started it does not.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec 3<&0; \"$0\" \"$@\" <&3 3<&- >/dev/null 2>&1 & echo $!"]);
+    shell.arg(binary()).arg("compile-one-component");
+    shell.args([4 << 30, 60, 512 << 10, 2 << 20, 1].map(|number: u64| number.to_string()));
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let held = shell.stdin.take();
+    let output = shell.wait_with_output().unwrap();
+    let compiler = PathBuf::from(format!("/proc/{}", String::from_utf8(output.stdout).unwrap().trim()));
+    until("a compiler without a host", || {
+        orphans().contains(&compiler).then_some(())
+    });
+    drop(held);
+    gone(&compiler);
+    assert!(!orphans().contains(&compiler));
+}
+
 #[test]
 fn the_compilers_own_command_line_is_of_no_use_to_people() {
     let home = Home::new();
@@ -498,6 +526,47 @@ fn a41_an_entry_that_is_not_ours_is_made_again() {
         std::os::unix::fs::chown(&mine, Some(1), None).unwrap();
         answers(&home, &plugin, &["rejected", "another user"]);
         assert_eq!(fs::metadata(&mine).unwrap().uid(), 0);
+    }
+    is_well(&home);
+}
+
+/// The same of a strategy, of a tool that is called and of a child's strategy, whose code is looked for at different times.
+#[test]
+fn a41_a_run_tells_in_its_events_of_an_entry_that_it_rejects() {
+    let (home, tool) = cached();
+    let of_tool = entries(&home, "code").remove(0);
+    let (probe, agent) = (guests::built("probe"), PathBuf::from("agent"));
+    fs::create_dir_all(home.path().join("plugins")).unwrap();
+    let bytes = bomb::with_module(&fs::read(&probe).unwrap(), "(module)");
+    fs::write(home.path().join("plugins/agent.wasm"), bytes).unwrap();
+    let run = |strategy: &Path, steps: &[Value]| {
+        let host = home.host().within(HANGS).args(["--deny", "llm"]);
+        let host = host.arg("--tool").arg(&tool).args(["--output", "events", "--plugin"]);
+        let program = json!({ "steps": steps, "summary": "done" }).to_string();
+        host.arg(strategy).arg(program).output().expect(0).events()
+    };
+    run(&agent, &[]);
+    let of_agent = entries(&home, "code");
+    let of_agent = of_agent.iter().find(|file| **file != of_tool).unwrap();
+    let call = json!({ "do": "call", "name": "echo", "arguments": { "text": "hello" } });
+    let child = ChildSpec::of("agent", r#"{"summary":"done"}"#);
+    for (strategy, steps, entry) in [
+        (&agent, vec![], of_agent),
+        (&probe, vec![call], &of_tool),
+        (&probe, vec![child.spawn(), join(0)], of_agent),
+    ] {
+        let mut bytes = fs::read(entry).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(entry, bytes).unwrap();
+        // What was rejected is made again, and told no more.
+        for told in [1, 0] {
+            let events = run(strategy, &steps);
+            let notices = events.iter().filter(|event| event["event"] == "notice");
+            let words = notices.filter_map(|event| event["message"].as_str());
+            let rejected = words.filter(|words| words.contains("a cache entry was rejected and is compiled again"));
+            assert_eq!(rejected.count(), told, "{steps:?}: {events:?}");
+        }
     }
     is_well(&home);
 }
@@ -646,4 +715,72 @@ fn a23_each_feature_that_is_off_is_named() {
         assert_eq!(entries(&home, "code"), Vec::<PathBuf>::new());
     }
     is_well(&home);
+}
+
+#[test]
+fn a23_a_feature_that_the_check_does_not_name_is_looked_for_in_small_components_alone() {
+    const SEARCHED: usize = 1 << 20;
+    let home = Home::new();
+    // Whoever reads no 64-bit memories finds a number that is too large.
+    let large = bomb::toolset("(core module (memory i64 0x100000000))");
+    for (bytes, words) in [
+        (SEARCHED, ["needs 64-bit memories", "leaves off"]),
+        (
+            SEARCHED + 1,
+            ["needs a feature of WebAssembly (at byte ", "integer too large)"],
+        ),
+    ] {
+        let plugin = home.write("feature.wasm", bomb::padded(&large, bytes));
+        let inspect = home.host().args(["inspect", "--output", "json"]).arg(&plugin);
+        inspect.output().expect(2).of_kind("load(feature-off)").says(&words);
+    }
+    // One that it does name is found whatever the size.
+    let threads = bomb::toolset("(core module (memory 1 1 shared))");
+    let plugin = home.write("feature.wasm", bomb::padded(&threads, SEARCHED + 1));
+    refused(home.host(), &plugin, "load(feature-off)").says(&["needs threads"]);
+    is_well(&home);
+}
+
+/// What `looking` comes to, which begins to look only when a thread for what takes long is free: until then it waits, and holds up nobody.
+async fn in_another_thread<T>(looking: impl Future<Output = Result<T, HostError>>) -> Result<(), HostError> {
+    let (leaves, held) = mpsc::channel::<()>();
+    let holder = tokio::task::spawn_blocking(move || held.recv());
+    let mut looking = pin!(looking);
+    let waits = poll_fn(|context| Poll::Ready(looking.as_mut().poll(context).is_pending())).await;
+    assert!(waits, "it was looked at in a thread that serves others");
+    drop(leaves);
+    holder.await.unwrap().unwrap_err();
+    looking.await.map(drop)
+}
+
+#[test]
+fn a_plugin_is_read_and_checked_in_a_thread_that_serves_nobody_else() {
+    let home = Home::new();
+    let sources = Sources {
+        env: vec![("HOME".into(), home.user().into())],
+        cwd: None,
+        home: Some(home.path()),
+        set: Vec::new(),
+    };
+    let host = run::Host::open(Config::load(&sources).unwrap(), CompileIn::Program(binary())).unwrap();
+    let good = guests::built("pure-echo").display().to_string();
+    let bad = home.write("bad.wasm", "no component").display().to_string();
+    let spec = |plugin: &str| RunSpec {
+        plugin: plugin.to_owned(),
+        ..RunSpec::default()
+    };
+    let add = |file: &str| AddSpec {
+        file: file.to_owned(),
+        ..AddSpec::default()
+    };
+    // One thread serves all, and one is there for what takes long.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        in_another_thread(host.inspect(&good, Ask::No, &[])).await.unwrap();
+        in_another_thread(host.inspect(&bad, Ask::No, &[])).await.unwrap_err();
+        in_another_thread(host.ready(spec(&bad))).await.unwrap_err();
+        in_another_thread(host.tools_of(&bad, &[])).await.unwrap_err();
+        in_another_thread(host.review(&add(&bad))).await.unwrap_err();
+    });
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use url::{Host, Url};
 
 use super::address::{is_global, local_words};
-use super::error::{EgressError, Part};
+use super::error::{EgressError, Fault, Part};
 use super::permit::{Credential, Permit, Way};
 use super::place::{OF_THE_CONNECTION, is_for_requests, take_out};
 use super::provider::builder;
@@ -119,7 +119,7 @@ struct Begun {
 }
 
 /// Bytes of the longest address that is asked for, before secrets are put into it. The HTTP client takes no more than 65,534 with them: by where that ends
-/// it would be told how long they are.
+/// it would be told how long they are. [`Fault`] has it in its words.
 const ADDRESS_MAX: usize = 16 << 10;
 
 /// What tells another host who asks.
@@ -168,7 +168,12 @@ impl Egress {
     pub fn admit(&self, permit: &Permit, parts: http::request::Parts) -> Result<Admitted, EgressError> {
         self.headers_fit(&parts.headers, Part::RequestHeaders, Part::RequestHeaderCount)?;
         let written = parts.uri.to_string();
-        let url = Url::parse(&written).map_err(|e| EgressError::Malformed(format!("the URL: {e}")))?;
+        // As it is written: the parser takes other spellings too.
+        let of_the_web = matches!(parts.uri.scheme_str(), Some("http" | "https"));
+        let url = Url::parse(&written).map_err(|_| EgressError::Malformed {
+            target: as_written(&parts.method, &written),
+            fault: if of_the_web { Fault::Address } else { Fault::Scheme },
+        })?;
         // First, as what else is wrong with it is told in words of its own.
         permit.lets_out(&parts.method, &written, &url, &parts.headers)?;
         let hop = Hop {
@@ -177,6 +182,9 @@ impl Egress {
             headers: parts.headers,
             body: Bytes::new(),
         };
+        if !of_the_web {
+            return Err(hop.malformed(Fault::Scheme));
+        }
         allowed(&permit.rules, &hop)?;
         Ok(Admitted(hop))
     }
@@ -249,7 +257,7 @@ impl Egress {
         hears: &Hears<'_>,
     ) -> Result<Begun, EgressError> {
         self.request_fits(&body)?;
-        has_no_more_than_a_head(&hop.method, &body)?;
+        has_no_more_than_a_head(&hop, &body)?;
         permit.lets_body_out(&hop.way.at, &body)?;
         hop.body = body;
         for _ in 0..=self.limits.http_redirects {
@@ -270,8 +278,7 @@ impl Egress {
         let rule = allowed(&permit.rules, hop)?;
         let at = &hop.way.at;
         if at.as_str().len() > ADDRESS_MAX {
-            let what = format!("the address has more than {ADDRESS_MAX} bytes");
-            return Err(EgressError::Malformed(what));
+            return Err(hop.malformed(hop.way.fault()));
         }
         let addresses = self.addresses(permit, hop, rule).await?;
         // One more than may be, so that it is told by the limit's name.
@@ -315,7 +322,7 @@ impl Egress {
         let (status, mut headers) = (response.status(), response.headers().clone());
         self.headers_fit(&headers, Part::AnswerHeaders, Part::AnswerHeaderCount)?;
         OF_THE_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
-        if let Some(next) = target(at, status, &headers)? {
+        if let Some(next) = target(hop, status, &headers)? {
             // Nobody sees its body.
             return Ok(Came::Redirect(status, next));
         }
@@ -339,7 +346,7 @@ impl Egress {
         let url = &hop.way.at;
         let port = url.port_or_known_default().unwrap_or(443);
         match url.host() {
-            None => Err(EgressError::Malformed("the URL has no host".to_owned())),
+            None => Err(hop.malformed(hop.way.fault())),
             // An address is never resolved, so it is checked here or nowhere.
             Some(Host::Ipv4(v4)) => literal(hop, rule, v4.into()).map(|ip| vec![SocketAddr::new(ip, port)]),
             Some(Host::Ipv6(v6)) => literal(hop, rule, v6.into()).map(|ip| vec![SocketAddr::new(ip, port)]),
@@ -410,6 +417,14 @@ impl Egress {
 }
 
 impl Hop {
+    /// That it is never sent.
+    fn malformed(&self, fault: Fault) -> EgressError {
+        EgressError::Malformed {
+            target: place(self),
+            fault,
+        }
+    }
+
     /// Goes on at `next`, as browsers do (Fetch, "HTTP-redirect fetch"): a 303 always and a 301 or 302 after a POST as a GET without a
     /// body; nothing that says who asks to another origin.
     fn redirect(&mut self, status: StatusCode, next: Url) {
@@ -478,9 +493,9 @@ impl reqwest::dns::Resolve for Checked {
 }
 
 /// Whether a request has no body where its method gives one no meaning (RFC 9110, 9.3). Servers leave such a body unread, and some take it for another request.
-fn has_no_more_than_a_head(method: &Method, body: &[u8]) -> Result<(), EgressError> {
-    match [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) && !body.is_empty() {
-        true => Err(EgressError::HasBody(method.to_string())),
+fn has_no_more_than_a_head(hop: &Hop, body: &[u8]) -> Result<(), EgressError> {
+    match [Method::GET, Method::HEAD, Method::OPTIONS].contains(&hop.method) && !body.is_empty() {
+        true => Err(hop.malformed(Fault::Body)),
         false => Ok(()),
     }
 }
@@ -489,21 +504,18 @@ fn has_no_more_than_a_head(method: &Method, body: &[u8]) -> Result<(), EgressErr
 fn allowed<'a>(rules: &'a [NetRule], hop: &Hop) -> Result<&'a NetRule, EgressError> {
     let (method, url) = (&hop.method, &hop.way.at);
     if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
-        let what = "only http and https URLs without a user name can be fetched";
-        return Err(EgressError::Malformed(what.to_owned()));
+        return Err(hop.malformed(hop.way.fault()));
     }
     let never = [Method::CONNECT, Method::TRACE];
     if never
         .iter()
         .any(|never| never.as_str().eq_ignore_ascii_case(method.as_str()))
     {
-        return Err(EgressError::Malformed(format!("{method} can't be sent")));
+        return Err(hop.malformed(Fault::Method));
     }
     // Servers take it for the one that it looks like, and rules for none that they can name.
-    if let Some(named) = rule::named(method.as_str()).filter(|named| *named != method) {
-        return Err(EgressError::Malformed(format!(
-            "{method} can't be sent: it is written {named}"
-        )));
+    if rule::named(method.as_str()).is_some_and(|named| named != method) {
+        return Err(hop.malformed(Fault::Method));
     }
     let fitting = || rules.iter().filter(|rule| rule.allows(method.as_str(), url));
     fitting()
@@ -586,19 +598,20 @@ fn leads_inside(hop: &Hop, rule: &NetRule, address: IpAddr) -> EgressError {
     }
 }
 
-/// Where an answer of `url` redirects to.
-fn target(url: &Url, status: StatusCode, headers: &HeaderMap) -> Result<Option<Url>, EgressError> {
+/// Where the answer to a request redirects it to.
+fn target(hop: &Hop, status: StatusCode, headers: &HeaderMap) -> Result<Option<Url>, EgressError> {
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
     let Some(location) = headers.get(header::LOCATION) else {
         return Ok(None);
     };
-    let text = std::str::from_utf8(location.as_bytes())
-        .map_err(|_| EgressError::Malformed("a redirect's target is no text".to_owned()))?;
-    let next = url.join(text);
-    next.map(Some)
-        .map_err(|e| EgressError::Malformed(format!("a redirect's target: {e}")))
+    let text = std::str::from_utf8(location.as_bytes()).ok();
+    let next = text.and_then(|text| hop.way.at.join(text).ok());
+    next.map(Some).ok_or_else(|| EgressError::Malformed {
+        target: as_written(&hop.method, &String::from_utf8_lossy(location.as_bytes())),
+        fault: Fault::Redirect,
+    })
 }
 
 /// A URL as people read it: scheme, host and port.
@@ -611,9 +624,22 @@ pub(super) fn shown(url: &Url) -> String {
 /// Method and address of a request, without its query, as the audit names it.
 fn place(hop: &Hop) -> String {
     let (method, url) = (&hop.method, &hop.way.at);
+    let Some(host) = url.host_str() else {
+        return format!("{method} {}:{}", url.scheme(), url.path());
+    };
     let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
-    let host = url.host_str().unwrap_or("?");
     format!("{method} {}://{host}{port}{}", url.scheme(), url.path())
+}
+
+/// The same where the address is no URL: as it is written, without user, query and fragment.
+fn as_written(method: &Method, address: &str) -> String {
+    let address = address.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = address.split_once("//") else {
+        return format!("{method} {address}");
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{method} {scheme}//{host}{path}")
 }
 
 #[cfg(test)]

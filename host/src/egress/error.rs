@@ -1,12 +1,15 @@
 //! Why a request got no answer, in words that name the grant or the limit that would change it.
 
 use std::error::Error as _;
+use std::fmt;
 
 use crate::limits::{self, Unit};
 use crate::text;
 
 /// What the HTTP client says of a head that has more headers, or more bytes, than it reads.
 const TOO_LARGE: &str = "message head is too large";
+/// Which addresses requests may have.
+const FETCHED: &str = "only http and https URLs without a user name, of 16 KiB at most, are fetched";
 /// Bytes of a reason that others wrote.
 const REASON: usize = 300;
 
@@ -35,12 +38,14 @@ pub enum EgressError {
         /// Where it would have gone: scheme, host and port.
         host: String,
     },
-    /// The request, or a redirect's target, is nothing that can be fetched.
-    #[error("{0}")]
-    Malformed(String),
-    /// It has a body, and its method is one without.
-    #[error("a {0} is sent without a body: servers leave it unread, and may take it for the next request")]
-    HasBody(String),
+    /// The request, or what a server makes of it by a redirect, is none that is ever sent, whatever is granted.
+    #[error("{target} can't be sent: {fault}")]
+    Malformed {
+        /// Method and address, without the query.
+        target: String,
+        /// What is wrong with it.
+        fault: Fault,
+    },
     /// A part of a message is over its cap.
     #[error("the {} is larger than {most} ({})", part.name(), part.key())]
     TooLarge {
@@ -76,6 +81,37 @@ pub enum EgressError {
     /// It was cancelled.
     #[error("it was cancelled")]
     Cancelled,
+}
+
+/// Why a request is never sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Its scheme is none of the web's.
+    Scheme,
+    /// Its address is no URL, names a user or is too long.
+    Address,
+    /// A server redirected it to such an address, or to such a scheme.
+    Redirect,
+    /// Its method.
+    Method,
+    /// It has a body, and its method gives that no meaning.
+    Body,
+}
+
+impl fmt::Display for Fault {
+    /// In words of which plugins and servers choose none: denials are told apart by them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scheme | Self::Address => f.write_str(FETCHED),
+            Self::Redirect => write!(f, "a server redirected it there, and {FETCHED}"),
+            Self::Method => f.write_str(
+                "CONNECT and TRACE are never sent, and a method that a grant can name only in capital letters",
+            ),
+            Self::Body => f.write_str(
+                "a GET, HEAD or OPTIONS is sent without a body: servers leave it unread, and may take it for the next request",
+            ),
+        }
+    }
 }
 
 /// The flag for a grant, and what is said beside it.

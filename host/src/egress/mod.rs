@@ -12,7 +12,7 @@ mod provider;
 pub mod rule;
 
 pub use client::{Admitted, Answer, Egress, Heard, Hears, Leaving, Waits};
-pub use error::{EgressError, Part};
+pub use error::{EgressError, Fault, Part};
 pub use host::{HostRule, HostRuleError};
 pub use permit::{Credential, Permit};
 pub use place::{Place, PlaceError};

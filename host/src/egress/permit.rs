@@ -13,7 +13,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::client::shown;
-use super::error::EgressError;
+use super::error::{EgressError, Fault};
 use super::host::HostRule;
 use super::place::{Place, take_out};
 use super::rule::NetRule;
@@ -59,6 +59,14 @@ impl Way {
     /// It was redirected.
     pub(super) fn goes_on(&mut self, next: Url) {
         self.passed.push(std::mem::replace(&mut self.at, next));
+    }
+
+    /// What is wrong where its address is none that is fetched.
+    pub(super) fn fault(&self) -> Fault {
+        match self.passed.is_empty() {
+            true => Fault::Address,
+            false => Fault::Redirect,
+        }
     }
 
     /// All servers that have a say in it.

@@ -14,7 +14,7 @@ use crate::limits::Limits;
 /// The machine's certificates can't be read, or the URL is no http(s) one.
 pub fn provider_client(base_url: &Url, limits: &Limits) -> Result<reqwest::Client, EgressError> {
     if !matches!(base_url.scheme(), "http" | "https") {
-        return Err(EgressError::Malformed(format!(
+        return Err(EgressError::Unreachable(format!(
             "{} is no http or https URL",
             base_url.scheme()
         )));

@@ -129,24 +129,59 @@ impl Deed {
 }
 
 impl Folders<'_> {
-    /// Tells that `path` is read or written, from this descriptor. None where the descriptor is not one of a granted folder's.
-    fn begins(&self, way: Way, fd: &Resource<Descriptor>, follow: PathFlags, path: &str) -> FsResult<Option<Deed>> {
+    /// Tells that `path` is read or written, from this descriptor. What leads out by its text is refused now.
+    fn begins(&self, way: Way, fd: &Resource<Descriptor>, follow: PathFlags, path: &str) -> FsResult<Deed> {
         self.fits(fd, path)?;
         let deed = self.deed(way, fd.rep(), follow, path);
-        Ok(self.told_of(deed))
+        self.told_of(deed)
     }
 
-    fn told_of(&self, deed: Option<Deed>) -> Option<Deed> {
-        if let Some(deed) = deed.as_ref().filter(|deed| deed.denial.is_none()) {
-            self.guest.uses(&deed.used());
+    fn told_of(&self, deed: Option<Deed>) -> FsResult<Deed> {
+        // Each descriptor is one of a granted folder, or was opened from one.
+        let deed = deed.ok_or(ErrorCode::BadDescriptor)?;
+        match &deed.denial {
+            Some(denial @ Denial::LeadsOut) => self.went(&deed, Some(denial), Err(ErrorCode::NotPermitted.into())),
+            Some(Denial::ReadOnly(_)) => Ok(deed),
+            None => {
+                self.guest.uses(&deed.used());
+                Ok(deed)
+            }
         }
-        deed
     }
 
     /// Whether `path` is short enough to be looked at, from this descriptor.
     fn fits(&self, fd: &Resource<Descriptor>, path: &str) -> FsResult<()> {
         let before = self.places.open.get(&fd.rep()).map_or(0, |place| place.path.len());
         at_most(PATH.saturating_sub(before), path)
+    }
+
+    /// Whether something may come to lie at `path`, from this descriptor: it is short enough, and whoever lists the folder finds no secret in it.
+    fn may_be_named(&self, fd: &Resource<Descriptor>, path: &str) -> FsResult<()> {
+        self.fits(fd, path)?;
+        let base = self.places.open.get(&fd.rep()).map_or("", |place| place.path.as_str());
+        let inside = inside(path);
+        // The granted folder's own name is the operator's.
+        let below = joined(base, inside.as_deref().unwrap_or(path));
+        self.hands_no_secret_on(fd, path, &below)
+    }
+
+    /// Whether `text`, which is written down for what lies at `path`, holds no secret.
+    fn hands_no_secret_on(&self, fd: &Resource<Descriptor>, path: &str, text: &str) -> FsResult<()> {
+        let (plugin, secrets) = (&self.guest.plugin, &self.guest.session.run.secrets);
+        let Some(known) = secrets.find(text.as_bytes()) else {
+            return Ok(());
+        };
+        let way = known.way();
+        let deed = self.deed(Way::Write, fd.rep(), PathFlags::empty(), path);
+        let target = deed.as_ref().map_or(path, |deed| deed.target.as_str());
+        let words = format!("{plugin} may not hand on {known}, which stands in the name of a file: {way}");
+        self.guest.is_denied(&Refusal::denied(words).about(Lack {
+            what: format!("hand on {known} in the name of a file"),
+            target: secrets.line(target, SHOWN),
+            right: None,
+            why: Some(way.to_owned()),
+        }));
+        Err(ErrorCode::NotPermitted.into())
     }
 
     fn deed(&self, way: Way, fd: u32, follow: PathFlags, path: &str) -> Option<Deed> {
@@ -189,8 +224,7 @@ impl Folders<'_> {
     }
 
     /// How it went.
-    async fn ends<T>(&mut self, deed: Option<Deed>, done: FsResult<T>) -> FsResult<T> {
-        let Some(deed) = deed else { return done };
+    async fn ends<T>(&mut self, deed: Deed, done: FsResult<T>) -> FsResult<T> {
         // That a link leads out is no matter of what the folder is granted for, and no flag lifts it.
         if refused(&done) && self.leads_out(&deed).await {
             return self.went(&deed, Some(&Denial::LeadsOut), done);
@@ -342,6 +376,21 @@ fn refused<T>(done: &FsResult<T>) -> bool {
     matches!(code, Some(ErrorCode::NotPermitted))
 }
 
+/// A path as the system is asked for it: what is above a name is told by the path's text, as the audit tells it, and not by where a link of that name leads.
+fn by_text(path: String) -> String {
+    if !path.split('/').any(|part| part == "..") {
+        return path;
+    }
+    let is_folder = matches!(path.rsplit('/').next(), Some("" | "." | ".."));
+    match inside(&path) {
+        // It is refused.
+        None => path,
+        Some(inside) if inside.is_empty() => ".".to_owned(),
+        Some(inside) if is_folder => inside + "/",
+        Some(inside) => inside,
+    }
+}
+
 /// Whether a path has no more than so many bytes.
 fn at_most(bytes: usize, path: &str) -> FsResult<()> {
     match path.len() > bytes {
@@ -404,8 +453,12 @@ impl HostDescriptor for Folders<'_> {
         how: OpenFlags,
         flags: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
+        let path = by_text(path);
         let writes = flags.contains(DescriptorFlags::WRITE) || how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE);
         let way = if writes { Way::Write } else { Way::Read };
+        if how.contains(OpenFlags::CREATE) {
+            self.may_be_named(&fd, &path)?;
+        }
         let deed = self.begins(way, &fd, follow, &path)?;
         let from = self.places.open.get(&fd.rep()).cloned();
         let done = match self.may_open(&fd, follow, &path).await {
@@ -422,6 +475,7 @@ impl HostDescriptor for Folders<'_> {
     }
 
     async fn stat_at(&mut self, fd: Resource<Descriptor>, follow: PathFlags, path: String) -> FsResult<DescriptorStat> {
+        let path = by_text(path);
         let deed = self.begins(Way::Read, &fd, follow, &path)?;
         let done = self.wasi.stat_at(fd, follow, path).await;
         self.ends(deed, done).await
@@ -433,12 +487,14 @@ impl HostDescriptor for Folders<'_> {
         follow: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
+        let path = by_text(path);
         let deed = self.begins(Way::Read, &fd, follow, &path)?;
         let done = self.wasi.metadata_hash_at(fd, follow, path).await;
         self.ends(deed, done).await
     }
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
+        let path = by_text(path);
         let deed = self.begins(Way::Read, &fd, PathFlags::empty(), &path)?;
         let done = self.wasi.readlink_at(fd, path).await;
         self.ends(deed, done).await
@@ -456,26 +512,32 @@ impl HostDescriptor for Folders<'_> {
     }
 
     async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        let path = by_text(path);
+        self.may_be_named(&fd, &path)?;
         let deed = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let done = self.wasi.create_directory_at(fd, path).await;
         self.ends(deed, done).await
     }
 
     async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        let path = by_text(path);
         let deed = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let done = self.wasi.remove_directory_at(fd, path).await;
         self.ends(deed, done).await
     }
 
     async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        let path = by_text(path);
         let deed = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let done = self.wasi.unlink_file_at(fd, path).await;
         self.ends(deed, done).await
     }
 
     async fn symlink_at(&mut self, fd: Resource<Descriptor>, target: String, path: String) -> FsResult<()> {
+        let path = by_text(path);
         at_most(PATH, &target)?;
-        self.fits(&fd, &path)?;
+        self.may_be_named(&fd, &path)?;
+        self.hands_no_secret_on(&fd, &path, &target)?;
         let deed = self.deed(Way::Write, fd.rep(), PathFlags::empty(), &path);
         let deed = self.told_of(deed.map(|deed| deed.leading_to(&target)));
         let done = self.wasi.symlink_at(fd, target, path).await;
@@ -490,7 +552,8 @@ impl HostDescriptor for Folders<'_> {
         new_fd: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        self.fits(&new_fd, &new_path)?;
+        let (path, new_path) = (by_text(path), by_text(new_path));
+        self.may_be_named(&new_fd, &new_path)?;
         let from = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let to = self.begins(Way::Write, &new_fd, PathFlags::empty(), &new_path)?;
         let done = self.wasi.link_at(fd, follow, path, new_fd, new_path).await;
@@ -505,7 +568,8 @@ impl HostDescriptor for Folders<'_> {
         new_fd: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
-        self.fits(&new_fd, &new_path)?;
+        let (path, new_path) = (by_text(path), by_text(new_path));
+        self.may_be_named(&new_fd, &new_path)?;
         let from = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let to = self.begins(Way::Write, &new_fd, PathFlags::empty(), &new_path)?;
         let done = self.wasi.rename_at(fd, path, new_fd, new_path).await;
@@ -521,6 +585,7 @@ impl HostDescriptor for Folders<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
+        let path = by_text(path);
         let deed = self.begins(Way::Write, &fd, follow, &path)?;
         // Where a link is followed it opens what lies there.
         let done = match self.opens_at_once(&fd, follow, &path).await {
@@ -650,6 +715,19 @@ mod tests {
             ("/etc/passwd", None),
         ] {
             assert_eq!(inside(path).as_deref(), expected, "{path}");
+        }
+        for (path, asked) in [
+            ("a/b", "a/b"),
+            ("./a//b/", "./a//b/"),
+            ("l/..", "."),
+            ("a/l/..", "a/"),
+            ("a/l/../", "a/"),
+            ("l/../x", "x"),
+            ("a/../x/.", "x/"),
+            ("l/../..", "l/../.."),
+            ("a..b/..c", "a..b/..c"),
+        ] {
+            assert_eq!(by_text(path.to_owned()), asked, "{path}");
         }
         assert_eq!(joined("/p", ""), "/p");
         assert_eq!(joined(&joined("/p", ""), "a"), "/p/a");

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::egress::{Egress, EgressError, Heard, Leaving, Part, Permit, Waits};
+use crate::egress::{Egress, EgressError, Fault, Heard, Leaving, Part, Permit, Waits};
 use crate::error::{Lack, Refusal};
 use crate::scrub::Secrets;
 use crate::session::audit::{ToldBy, Use, Way};
@@ -87,6 +87,11 @@ impl WasiHttpHooks for EgressHooks {
     /// What the host holds of a body that a guest writes; as much once more waits to be read.
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         CHUNK
+    }
+
+    /// One by any other scheme is refused like all that is never sent, so that the audit tells of it.
+    fn is_supported_scheme(&mut self, _: &http::uri::Scheme) -> bool {
+        true
     }
 
     fn send_request(
@@ -201,6 +206,16 @@ fn refusal(error: &EgressError, secrets: &Secrets) -> Option<Refusal> {
             right: None,
             why: Some(what.clone()),
         },
+        // No grant makes it a request: it tells what the plugin, or a server that redirected it, had in mind.
+        EgressError::Malformed { target, fault } => {
+            let target = secrets.line(target, SHOWN);
+            Lack {
+                what: format!("send {target}"),
+                target,
+                right: None,
+                why: Some(fault.to_string()),
+            }
+        }
         _ => return None,
     };
     Some(Refusal::denied(error.to_string()).about(lack))
@@ -275,8 +290,11 @@ async fn collect(body: WasiBody, most: u64, grows: &(dyn Fn(usize) -> bool + Syn
 fn code(error: &EgressError) -> Error {
     match error {
         EgressError::Denied { .. } | EgressError::Secret { .. } => Error::HttpRequestDenied,
-        EgressError::Malformed(_) => Error::HttpRequestUriInvalid,
-        EgressError::HasBody(_) => Error::HttpRequestBodySize(Some(0)),
+        EgressError::Malformed { fault, .. } => match fault {
+            Fault::Scheme => Error::HttpProtocolError,
+            Fault::Address | Fault::Redirect | Fault::Method => Error::HttpRequestUriInvalid,
+            Fault::Body => Error::HttpRequestBodySize(Some(0)),
+        },
         EgressError::TooLarge { part, .. } => match part {
             Part::RequestBody => Error::HttpRequestBodySize(None),
             Part::RequestHeaders | Part::RequestHeaderCount => Error::HttpRequestHeaderSectionSize(None),

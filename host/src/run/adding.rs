@@ -8,15 +8,17 @@ use crate::bindings::types;
 use crate::blocking;
 use crate::event::now_ms;
 use crate::ids::Digest;
+use crate::limits::Limits;
 use crate::plugin::Plugin;
 use crate::plugin::approval::{self, Approval, ApprovalError, Change};
 use crate::plugin::grant::Allowed;
-use crate::plugin::load::{Found, Shelf, is_path, load};
+use crate::plugin::load::{Found, Shelf, is_path};
 use crate::plugin::toolbox::{CODE, Listed, Repeatable, says_repeatable, tools};
 use crate::run::approvals::ApprovedPlugin;
 use crate::run::given::{Asked, Given, WouldGet};
 use crate::run::grants::Grants;
-use crate::run::inspect::{Approved, Inspection, infos};
+use crate::run::inspect::{Approved, Inspection, infos, inspection};
+use crate::run::prepare::apart;
 use crate::run::{Host, HostError, check_home};
 use crate::text;
 
@@ -93,9 +95,10 @@ impl Host {
     pub async fn review(&self, spec: &AddSpec) -> Result<Review, HostError> {
         check_home(self.config())?;
         let shelf = self.shelf();
-        let mut found = read(&shelf, spec, self)?;
+        let (at, asked_for, limits) = (shelf.clone(), spec.clone(), self.config().limits.clone());
+        let mut found = apart(move || read(&at, &asked_for, &limits)).await??;
         let before = shelf.approvals.of(&found.name)?;
-        let plugin = Arc::new(load(found.clone(), &self.config().limits)?);
+        let plugin = Arc::new(self.checked(&found).await?);
         let mut grants = Grants::approved_alone(self.config())?;
         let asked = Asked {
             grants: &grants,
@@ -114,12 +117,12 @@ impl Host {
         let defs = self.listed(&plugin).await?;
         let approval = proposed(&found, &given, &defs, spec.hints);
         let stands = before.as_ref().is_some_and(|before| before.says_the_same(&approval));
-        let there = shelf.at_home(&found.name, &self.config().limits).ok();
+        let there = blocking::in_place(|| shelf.at_home(&found.name, &self.config().limits)).ok();
         let replaces = there.filter(|it| before.is_none() && it.bytes != found.bytes);
         let change = before.as_ref().and_then(|before| before.change(&found));
         found.approval = Some(Arc::new(approval.clone()));
         grants.stand(&configured);
-        let mut inspection = self.inspection(&found, &mut grants)?;
+        let mut inspection = inspection(&found, &plugin.outline, &mut grants)?;
         inspection.approved = match (&before, &change) {
             (None, _) => Approved::Never,
             (Some(_), None) => Approved::Yes,
@@ -195,7 +198,7 @@ impl Host {
 }
 
 /// The plugin of a file, under the name that it shall have here.
-fn read(shelf: &Shelf, spec: &AddSpec, host: &Host) -> Result<Found, HostError> {
+fn read(shelf: &Shelf, spec: &AddSpec, limits: &Limits) -> Result<Found, HostError> {
     let file = &spec.file;
     if !is_path(file) {
         let shown = text::line(file, 64);
@@ -204,7 +207,7 @@ fn read(shelf: &Shelf, spec: &AddSpec, host: &Host) -> Result<Found, HostError> 
             false => HostError::NotAPath { plugin: shown },
         });
     }
-    let mut found = shelf.look(file, &host.config().limits)?;
+    let mut found = shelf.look(file, limits)?;
     if let Some(name) = &spec.name {
         name.clone_into(&mut found.name);
     }

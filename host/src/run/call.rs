@@ -43,7 +43,7 @@ impl Host {
     /// # Errors
     /// The plugin or a grant is not usable.
     pub async fn tools_of(&self, plugin: &str, allow: &[String]) -> Result<ToolCaller, HostError> {
-        let plugin = self.load(plugin)?;
+        let plugin = self.load(plugin).await?;
         if !plugin.is_toolset() {
             return Err(HostError::NotATool {
                 plugin: plugin.name.clone(),

@@ -74,7 +74,8 @@ impl Host {
         may_raise(&spec.budget, &agent, &now, "a fork").map_err(|reason| cannot(&origin, &reason))?;
         let made = self.made_for(&shared.limits)?;
         let host = made.as_ref().unwrap_or(self);
-        let player = host.player(&store, &origin, &shared, spec.replay.plugin.as_deref())?;
+        let player = host.player(&store, &origin, &shared, spec.replay.plugin.as_deref());
+        let player = player.await?;
         let changed = match &player.changed {
             Some(plugin) => Changed::of(plugin, self.config(), &spec.allow, &agent, &now.tools)?,
             None => None,

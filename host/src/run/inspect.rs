@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::bindings::types;
-use crate::engine::precheck::{self, Outline};
+use crate::engine::precheck::Outline;
 use crate::ids::Digest;
 use crate::instance::describe;
 use crate::json::{self, Most};
@@ -13,9 +13,10 @@ use crate::plugin::load::{Found, Shelf, load};
 use crate::plugin::manifest::{self, Wanted};
 use crate::plugin::rights::Rights;
 use crate::plugin::toolbox::says_repeatable;
-use crate::plugin::{Origin, exports_agent, exports_toolset};
+use crate::plugin::{Origin, Plugin, exports_agent, exports_toolset};
 use crate::run::error::Question;
 use crate::run::grants::{GrantFlags, Grants};
+use crate::run::prepare::apart;
 use crate::run::{Host, HostError, outside};
 use crate::text::{self, Shape};
 
@@ -145,7 +146,8 @@ impl Host {
     /// # Errors
     /// It can't be found or read, or is nothing that this host runs.
     pub async fn inspect(&self, plugin: &str, ask: Ask, allow: &[String]) -> Result<Inspection, HostError> {
-        let mut found = self.shelf().look(plugin, &self.config().limits)?;
+        let (shelf, limits, name) = (self.shelf(), self.config().limits.clone(), plugin.to_owned());
+        let mut found = apart(move || shelf.look(&name, &limits)).await??;
         let approved = match found.origin {
             Origin::Standard => Approved::BuiltIn,
             Origin::Path(_) | Origin::Kept => Approved::Never,
@@ -159,72 +161,31 @@ impl Host {
             },
         };
         let mut grants = Grants::read(self.config(), &GrantFlags::allowing(allow))?;
-        let mut inspection = self.inspection(&found, &mut grants)?;
+        let plugin = self.checked(&found).await?;
+        let mut inspection = inspection(&found, &plugin.outline, &mut grants)?;
         inspection.approved = approved;
         if ask == Ask::Yes {
-            self.ask_it(found, &mut inspection).await?;
+            self.ask_it(&plugin, &mut inspection).await?;
         }
         Ok(inspection)
     }
 
-    /// What the bytes of a plugin say of it, and what it would get by these grants.
-    pub(super) fn inspection(&self, found: &Found, grants: &mut Grants) -> Result<Inspection, HostError> {
-        let checked = precheck::check(&found.bytes, &self.config().limits);
-        let outline: Outline = checked.map_err(|e| e.of(found.origin.shown(&found.name)))?;
-        let mut kinds = Vec::new();
-        if exports_agent(&outline) {
-            kinds.push("strategy".to_owned());
-        }
-        if exports_toolset(&outline) {
-            kinds.push("tool".to_owned());
-        }
-        let manifest = found.manifest.as_ref();
-        let toolsets = manifest
-            .map(|m| m.toolset.iter().chain(&m.toolsets).cloned().collect())
-            .unwrap_or_default();
-        let strategy = exports_agent(&outline);
-        let rights = grants.of(found, strategy)?;
-        let wanted = manifest.map_or_else(|| by_imports(&outline.imports, strategy), |m| m.wants.clone());
-        let is_said = manifest.is_some();
-        let wants = wanted.iter().map(|want| {
-            let (granted, flag) = (rights.covers(&want.grant), grants.flag(&want.grant));
-            view(want, is_said, granted, flag)
-        });
-        let place = match manifest {
-            Some(m) if m.beside.is_some() => "a file beside the component",
-            Some(_) => "inside the component",
-            None => "none: what it may want is told by its imports",
-        };
-        Ok(Inspection {
-            name: found.name.clone(),
-            version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
-            description: manifest.map(|m| m.description.clone()).unwrap_or_default(),
-            digest: found.digest,
-            size: found.bytes.len() as u64,
-            kinds,
-            exports: cleaned(&outline.exports),
-            imports: cleaned(&outline.imports),
-            wants: wants.collect(),
-            has: by_default(strategy, grants.denied())?,
-            tools: None,
-            toolsets,
-            approved: Approved::Never,
-            manifest: place.to_owned(),
-            producers: cleaned(&outline.producers),
-        })
+    /// A plugin that was found, all of whose bytes are checked, tried before or not.
+    pub(super) async fn checked(&self, found: &Found) -> Result<Plugin, HostError> {
+        let (found, limits) = (found.clone(), self.config().limits.clone());
+        Ok(apart(move || load(found, &limits)).await??)
     }
 
-    async fn ask_it(&self, found: Found, inspection: &mut Inspection) -> Result<(), HostError> {
-        let plugin = load(found, &self.config().limits)?;
+    async fn ask_it(&self, plugin: &Plugin, inspection: &mut Inspection) -> Result<(), HostError> {
         if plugin.is_toolset() {
-            let defs = self.ask_tools(&plugin).await?;
+            let defs = self.ask_tools(plugin).await?;
             inspection.tools = Some(infos(&defs, &self.config().limits));
         }
         if plugin.is_strategy() {
-            let prepared = self.resolve(&plugin).await?;
-            let guest = outside::guest(self, &plugin);
+            let prepared = self.resolve(plugin).await?;
+            let guest = outside::guest(self, plugin);
             let said = describe(&self.instances, &guest, prepared).await;
-            let said = said.map_err(|stopped| outside::unanswered(&plugin, Question::Description, &stopped))?;
+            let said = said.map_err(|stopped| outside::unanswered(plugin, Question::Description, &stopped))?;
             if inspection.description.is_empty() {
                 inspection.description = text::line(&said.description, 300);
             }
@@ -237,6 +198,51 @@ impl Host {
         }
         Ok(())
     }
+}
+
+/// What the bytes of a plugin say of it, and what it would get by these grants.
+pub(super) fn inspection(found: &Found, outline: &Outline, grants: &mut Grants) -> Result<Inspection, HostError> {
+    let mut kinds = Vec::new();
+    if exports_agent(outline) {
+        kinds.push("strategy".to_owned());
+    }
+    if exports_toolset(outline) {
+        kinds.push("tool".to_owned());
+    }
+    let manifest = found.manifest.as_ref();
+    let toolsets = manifest
+        .map(|m| m.toolset.iter().chain(&m.toolsets).cloned().collect())
+        .unwrap_or_default();
+    let strategy = exports_agent(outline);
+    let rights = grants.of(found, strategy)?;
+    let wanted = manifest.map_or_else(|| by_imports(&outline.imports, strategy), |m| m.wants.clone());
+    let is_said = manifest.is_some();
+    let wants = wanted.iter().map(|want| {
+        let (granted, flag) = (rights.covers(&want.grant), grants.flag(&want.grant));
+        view(want, is_said, granted, flag)
+    });
+    let place = match manifest {
+        Some(m) if m.beside.is_some() => "a file beside the component",
+        Some(_) => "inside the component",
+        None => "none: what it may want is told by its imports",
+    };
+    Ok(Inspection {
+        name: found.name.clone(),
+        version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
+        description: manifest.map(|m| m.description.clone()).unwrap_or_default(),
+        digest: found.digest,
+        size: found.bytes.len() as u64,
+        kinds,
+        exports: cleaned(&outline.exports),
+        imports: cleaned(&outline.imports),
+        wants: wants.collect(),
+        has: by_default(strategy, grants.denied())?,
+        tools: None,
+        toolsets,
+        approved: Approved::Never,
+        manifest: place.to_owned(),
+        producers: cleaned(&outline.producers),
+    })
 }
 
 /// What a strategy has, as every agent, of which nothing was granted to it, unless it is denied: told by the names of kinds alone. Nothing of what is none.

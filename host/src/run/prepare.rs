@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::bindings::types;
+use crate::blocking;
 use crate::config::Config;
 use crate::error::Dimension;
 use crate::instance::{Prepared, list_tools};
@@ -82,7 +83,7 @@ pub(super) struct Budgets {
 impl Host {
     /// Finds and loads everything that a run needs.
     pub(super) async fn prepare(&self, spec: &RunSpec) -> Result<Ready, HostError> {
-        let strategy = self.load(&spec.plugin)?;
+        let strategy = self.load(&spec.plugin).await?;
         if !strategy.is_strategy() {
             return Err(HostError::NotAStrategy {
                 plugin: strategy.name.clone(),
@@ -172,14 +173,17 @@ impl Host {
     }
 
     /// Finds and checks a plugin.
-    pub(super) fn load(&self, plugin: &str) -> Result<Arc<Plugin>, HostError> {
-        self.loaded(self.shelf().find(plugin, &self.config.limits)?)
+    pub(super) async fn load(&self, plugin: &str) -> Result<Arc<Plugin>, HostError> {
+        let (shelf, limits, plugin) = (self.shelf(), self.config.limits.clone(), plugin.to_owned());
+        let found = apart(move || shelf.find(&plugin, &limits)).await?;
+        self.loaded(found?).await
     }
 
     /// Checks a plugin that was found.
-    pub(super) fn loaded(&self, found: Found) -> Result<Arc<Plugin>, HostError> {
-        let plugin = load_tried(found, &self.config.limits, |digest| self.compiler.was_tried(digest));
-        Ok(Arc::new(plugin?))
+    async fn loaded(&self, found: Found) -> Result<Arc<Plugin>, HostError> {
+        let (limits, compiler) = (self.config.limits.clone(), self.compiler.clone());
+        let checked = apart(move || load_tried(found, &limits, |digest| compiler.was_tried(digest))).await?;
+        Ok(Arc::new(checked?))
     }
 
     pub(super) fn shelf(&self) -> Shelf {
@@ -202,14 +206,17 @@ impl Host {
         caller: &Rights,
         named: &[String],
     ) -> Result<Vec<ToolPlugin>, HostError> {
+        let mut found = Vec::new();
+        for text in &self.config.tools {
+            let tool = self.named_tool(text).await;
+            found.push(tool.map_err(|error| error.of_setting("tools", &self.config))?);
+        }
+        for text in named {
+            found.push(self.named_tool(text).await?);
+        }
         let mut asked = Vec::new();
         let mut taken = BTreeSet::new();
-        let configured = self.config.tools.iter().map(|text| {
-            let named = self.named_tool(text);
-            named.map_err(|error| error.of_setting("tools", &self.config))
-        });
-        for tool in configured.chain(named.iter().map(|text| self.named_tool(text))) {
-            let (prefix, plugin) = tool?;
+        for (prefix, plugin) in found {
             taken.insert(plugin.name.clone());
             asked.push(self.ask(plugin, prefix, grants));
         }
@@ -219,16 +226,16 @@ impl Host {
             let own = grants.tool(&found)?;
             let brought = needed.is_some_and(|toolset| caller.brings(toolset) || own.brings(toolset));
             if brought && !taken.contains(name) {
-                asked.push(self.ask(self.loaded(found)?, None, grants));
+                asked.push(self.ask(self.loaded(found).await?, None, grants));
             }
         }
         futures_util::future::try_join_all(asked).await
     }
 
     /// A plugin with tools, as `[PREFIX=]PATH` names it.
-    fn named_tool(&self, text: &str) -> Result<(Option<String>, Arc<Plugin>), HostError> {
+    async fn named_tool(&self, text: &str) -> Result<(Option<String>, Arc<Plugin>), HostError> {
         let (prefix, path) = split_prefix(text)?;
-        let plugin = self.load(path)?;
+        let plugin = self.load(path).await?;
         if plugin.is_toolset() {
             return Ok((prefix, plugin));
         }
@@ -343,6 +350,12 @@ impl Host {
             None => Ok(all),
         }
     }
+}
+
+/// Reads and checks a stranger's bytes, of which there may be many, in a thread that serves nobody else: whoever waits for it may give it up meanwhile.
+pub(super) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, HostError> {
+    let done = blocking::apart(work).await;
+    done.map_err(|e| HostError::Run(format!("looking at a plugin: {e}")))
 }
 
 /// What each of these may do when somebody calls it who may do all of it.

@@ -103,7 +103,7 @@ impl Host {
         // The engine is made for them too.
         config.limits = replay_limits(&shared.limits, &config.limits);
         let host = Self::made(config, compile_in.into(), Use::Read)?;
-        let player = host.player(&store, &id, &shared, spec.plugin.as_deref())?;
+        let player = host.player(&store, &id, &shared, spec.plugin.as_deref()).await?;
         let played = player.play().await.map_err(|error| failed(&id, error))?;
         let mut notices = host.notices();
         notices.extend(noticed(&played, spec, &shared.host));
@@ -125,14 +125,17 @@ impl Host {
     }
 
     /// What replays a run, under its limits.
-    pub(super) fn player(
+    pub(super) async fn player(
         &self,
         store: &Store,
         id: &RunId,
         shared: &RunStart,
         plugin: Option<&str>,
     ) -> Result<Player, HostError> {
-        let changed = plugin.map(|plugin| self.strategy_named(plugin)).transpose()?;
+        let changed = match plugin {
+            Some(plugin) => Some(self.strategy_named(plugin).await?),
+            None => None,
+        };
         let limits = replay_limits(&shared.limits, &self.config.limits);
         let plugins = Plugins {
             store,
@@ -150,8 +153,8 @@ impl Host {
         })
     }
 
-    fn strategy_named(&self, plugin: &str) -> Result<Arc<Plugin>, HostError> {
-        let plugin = self.load(plugin)?;
+    async fn strategy_named(&self, plugin: &str) -> Result<Arc<Plugin>, HostError> {
+        let plugin = self.load(plugin).await?;
         if plugin.is_strategy() {
             return Ok(plugin);
         }

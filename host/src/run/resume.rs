@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::blocking;
 use crate::config::{Budget, Config};
 use crate::engine::cache::Use;
 use crate::engine::made_as;
@@ -413,9 +414,10 @@ const FOREIGN_SCRIPT: &str =
 
 /// A plugin of a run as it was when the run began, under the run's own limits.
 pub(super) fn recorded_plugin(store: &Store, of: &PluginRef, limits: &Limits) -> Result<Arc<Plugin>, HostError> {
-    let bytes: Arc<[u8]> = store.component(&of.digest)?.into();
+    // A component is large: whoever else this thread serves goes on meanwhile.
+    let bytes: Arc<[u8]> = blocking::in_place(|| store.component(&of.digest))?.into();
     debug_assert_eq!(Digest::of(&bytes), of.digest);
-    Ok(of.load(bytes, limits)?)
+    Ok(blocking::in_place(|| of.load(bytes, limits))?)
 }
 
 /// The built-in plugin of this name, if it has the bytes that the run had.

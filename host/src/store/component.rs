@@ -29,15 +29,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotOwner`], failures of the disk.
     pub async fn keep_component(&self, owner: &Owner, bytes: Bytes) -> Result<Digest, StoreError> {
-        let digest = Digest::of(&bytes);
-        let (store, path) = (self.clone(), self.component_path(&digest));
+        let store = self.clone();
         // Components are large, and a sync may take long: not in a thread that serves other tasks.
         let keeping = blocking::apart(move || {
+            let digest = Digest::of(&bytes);
             let held = store.rely_on_components()?;
-            keep(&path, &digest, &bytes).map(|()| held)
+            keep(&store.component_path(&digest), &digest, &bytes).map(|()| (digest, held))
         });
         // Until the run's row of it is there, no run may use it.
-        let held = keeping
+        let (digest, held) = keeping
             .await
             .map_err(|e| StoreError::internal(format!("writing a component: {e}")))??;
         self.link_component(owner, digest).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::blocking;
 use crate::error::{Lack, Refusal};
+use crate::event::EventKind;
 use crate::instance::Prepared;
 use crate::plugin::Plugin;
 use crate::plugin::approval::ApprovalError;
@@ -85,7 +86,7 @@ impl Supervisor {
                 plugin
             }
             Known::Kept(reference) => {
-                let plugin = self.kept(run, reference)?;
+                let plugin = blocking::in_place(|| self.kept(run, reference))?;
                 self.keep_loaded(&reference.name, &plugin);
                 plugin
             }
@@ -94,6 +95,9 @@ impl Supervisor {
             return Err(unusable(&format!("{} exports no agent", text::line(&plugin.name, 64))).into());
         }
         let prepared = self.instances().prepare(&plugin).await;
+        for message in self.instances().notices() {
+            run.events.send(&run.id.root(), EventKind::Notice { message });
+        }
         let prepared = prepared.map_err(|error| match was_there && error.is_the_machines() {
             true => Missed::Unread(End::NoRoom(error.to_string())),
             false => unusable(&error.for_guests()).into(),

@@ -22,6 +22,27 @@ fn get(authority: &str) -> Value {
     json!({ "do": "send", "authority": authority })
 }
 
+/// Why a request is never sent: its address, the address that a server redirected it to, its method, or its body.
+const ADDRESS: &str = "only http and https URLs without a user name, of 16 KiB at most, are fetched";
+const REDIRECT: &str =
+    "a server redirected it there, and only http and https URLs without a user name, of 16 KiB at most, are fetched";
+const METHOD: &str = "CONNECT and TRACE are never sent, and a method that a grant can name only in capital letters";
+const BODY: &str =
+    "a GET, HEAD or OPTIONS is sent without a body: servers leave it unread, and may take it for the next request";
+
+/// Panics unless each of these requests is among the denials, for this reason, and no flag is offered for it.
+#[track_caller]
+fn are_told<'a>(denied: &[Value], targets: impl IntoIterator<Item = &'a String>, why: &str) {
+    for target in targets {
+        let row = denied.iter().find(|row| row["target"] == *target);
+        let row = row.unwrap_or_else(|| panic!("{target} is missing: {denied:#?}"));
+        let what = (&row["what"], &row["remedy"]);
+        assert_eq!(what, (&json!(format!("send {target}")), &json!(why)), "{row}");
+        assert_eq!(row["message"], format!("{target} can't be sent: {why}"));
+        assert_eq!((&row["grant"], &row["flags"]), (&Value::Null, &json!([])), "{row}");
+    }
+}
+
 #[test]
 fn a35_no_notation_of_a_local_address_is_reached_by_a_wildcard() {
     let site = Site::new();
@@ -85,6 +106,77 @@ fn a35_what_is_no_plain_host_is_never_sent() {
     ] {
         assert!(output.stderr.contains(flag), "{flag:?} is missing: {}", output.stderr);
     }
+    let denied = output.json()["denied"].as_array().unwrap().clone();
+    let mut addresses = cases::network::SCHEMES
+        .map(|scheme| format!("GET {scheme}://{local}/"))
+        .to_vec();
+    addresses.extend([
+        format!("GET http://{local}/"),
+        "GET http://example.org/".to_owned(),
+        format!("GET http://[::1%25lo]:{}/", local.port()),
+        "GET http://127.0.0.1:99999/".to_owned(),
+    ]);
+    are_told(&denied, &addresses, ADDRESS);
+    let methods = cases::network::METHODS.map(|method| format!("{method} http://{local}/"));
+    are_told(&denied, &methods, METHOD);
+    site.is_well();
+}
+
+/// In a run that is told as it happens, in its audit, and on the page at its end: what the tool did by its name, and what a server did as that.
+#[test]
+fn a35_a_run_tells_of_requests_that_are_never_sent() {
+    let site = Site::new();
+    let served = Serves::always(moved(302, "file:///etc/hostname"));
+    let local = served.address.to_string();
+    let never = [
+        (
+            json!({ "do": "send", "authority": format!("user:password@{local}"), "path": "/a?b" }),
+            format!("GET http://{local}/a"),
+            ADDRESS,
+        ),
+        (
+            json!({ "do": "send", "scheme": "ftp", "authority": local }),
+            format!("GET ftp://{local}/"),
+            ADDRESS,
+        ),
+        (
+            json!({ "do": "send", "method": "TRACE", "authority": local }),
+            format!("TRACE http://{local}/"),
+            METHOD,
+        ),
+        (
+            json!({ "do": "send", "authority": local, "body": "hidden" }),
+            format!("GET http://{local}/"),
+            BODY,
+        ),
+        (get(&local), "GET file:/etc/hostname".to_owned(), REDIRECT),
+    ];
+    let steps = never.each_ref().map(|(step, ..)| step.clone());
+    let program = json!({ "steps": [crate::wasi::call(&steps)] });
+    let host = crate::wasi::agent(site.host()).args(["--allow", &format!("net:http://{local}")]);
+    let output = site.attack(host.probe_events(&program)).output;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let run = site.home.newest_run();
+    let audit = site.home.host().args(["show", &run, "--audit", "--output", "json"]);
+    let mut rows = audit.output().expect(0).json().as_array().unwrap().clone();
+    rows.retain(|row| row["way"] == "denied");
+    assert_eq!(rows.len(), never.len(), "{rows:#?}");
+    let events = output.events();
+    for (_, target, why) in &never {
+        are_told(&rows, [target], why);
+        let is_it = |event: &&Value| event["event"] == "denied" && event["target"] == *target;
+        let event = events
+            .iter()
+            .find(is_it)
+            .unwrap_or_else(|| panic!("{target}: {events:#?}"));
+        let told = (&event["plugin"], &event["flags"], &event["message"]);
+        let message = format!("{target} can't be sent: {why}");
+        assert_eq!(told, (&json!("probe-wasi"), &json!([]), &json!(message)), "{event}");
+        for words in [&format!("probe-wasi may not send {target}\n"), &format!("    {why}\n")] {
+            assert!(output.stderr.contains(words), "{words:?} is missing: {}", output.stderr);
+        }
+    }
+    assert_eq!(served.connections(), 1);
     site.is_well();
 }
 
@@ -153,13 +245,20 @@ fn a35_no_request_is_hidden_in_the_body_of_another() {
     let send =
         |method: &str, body: &str| json!({ "do": "send", "method": method, "authority": authority, "body": body });
     let grant = format!("net:GET,HEAD,OPTIONS,DELETE@http://{authority}");
-    let bodies = ["GET", "HEAD", "OPTIONS"].map(|method| send(method, &hidden));
-    let (seen, _) = told(&site, &[&grant], &bodies);
+    let methods = ["GET", "HEAD", "OPTIONS"];
+    let bodies = methods.map(|method| send(method, &hidden));
+    let (seen, output) = told(&site, &[&grant], &bodies);
     for seen in &seen {
         let error = seen["error"].as_str().unwrap();
         assert!(error.starts_with("HttpRequestBodySize"), "{seen}");
     }
     assert_eq!(served.connections(), 0);
+    let denied = output.json()["denied"].as_array().unwrap().clone();
+    are_told(
+        &denied,
+        &methods.map(|method| format!("{method} http://{authority}/")),
+        BODY,
+    );
     // Where a method may have a body, its server is told that no other request comes.
     let sent = ["GET", "HEAD", "OPTIONS"].map(|method| send(method, ""));
     let steps = [&sent[..], &[send("DELETE", &hidden)]].concat();
@@ -429,6 +528,18 @@ fn a36_a_redirect_is_checked_as_its_first_request_was() {
     ] {
         assert!(output.stderr.contains(words), "{words:?} is missing: {}", output.stderr);
     }
+    let denied = output.json()["denied"].as_array().unwrap().clone();
+    let local = format!("http://127.0.0.1:{port}/");
+    let never = [
+        // Its user is not told.
+        format!("GET {local}"),
+        "GET file:/etc/hostname".to_owned(),
+        "GET data:text/plain,trapped".to_owned(),
+        "GET http://[".to_owned(),
+    ];
+    let redirected: Vec<Value> = denied.iter().filter(|row| row["remedy"] == REDIRECT).cloned().collect();
+    assert_eq!(redirected.len(), never.len(), "{redirected:#?}");
+    are_told(&redirected, &never, REDIRECT);
 
     // A name that was granted leads inside.
     let to = format!("http://rebind.example:{port}/");

@@ -206,7 +206,7 @@ async fn no_spelling_of_a_local_address_gets_past_a_wildcard() {
         format!("ftp://127.0.0.1:{}/", server.port),
     ] {
         let error = get(&[wild.clone(), server.rule()], &url).await.expect_err(&url);
-        assert!(matches!(error, EgressError::Malformed(_)), "{url}: {error:?}");
+        assert!(matches!(error, EgressError::Malformed { .. }), "{url}: {error:?}");
     }
     assert_eq!(server.seen().len(), 0);
 }
@@ -331,15 +331,24 @@ async fn redirects_are_counted_from_both_sides() {
 
 #[tokio::test]
 async fn a_redirect_to_what_is_no_page_is_malformed() {
-    for to in [
-        "file:///etc/passwd",
-        "http://user@x.org/",
-        "http://[",
-        "data:text/plain,x",
+    let long = format!("/{}", "a".repeat(ADDRESS_MAX));
+    for (to, told) in [
+        ("file:///etc/passwd", "file:/etc/passwd"),
+        ("http://user:pass@x.org/a?b#c", "http://x.org/a"),
+        ("http://", "http://"),
+        ("http://u@v@[/a@b?c@d", "http://[/a@b"),
+        ("data:text/plain,x", "data:text/plain,x"),
+        (long.as_str(), long.as_str()),
     ] {
         let server = Server::start(vec![moved(302, to)]).await;
         let error = get(&[server.rule()], &server.url()).await.expect_err(to);
-        assert!(matches!(error, EgressError::Malformed(_)), "{to}: {error:?}");
+        let here = if told.starts_with('/') {
+            server.url()
+        } else {
+            String::new()
+        };
+        let (target, fault) = (format!("GET {here}{told}"), Fault::Redirect);
+        assert_eq!(error, EgressError::Malformed { target, fault }, "{to}");
     }
 }
 
@@ -582,10 +591,8 @@ async fn a_method_that_a_rule_can_name_has_one_spelling_and_any_other_takes_a_ru
     for method in ["get", "Get", "pOST", "delete", "CONNECT", "connect", "Trace"] {
         for rule in [server.rule(), reads.clone()] {
             let error = send_as(method, rule).await.expect_err(method);
-            let EgressError::Malformed(words) = error else {
-                panic!("{method}: {error:?}")
-            };
-            assert!(words.contains(method), "{words}");
+            let (target, fault) = (format!("{method} {}/", server.url()), Fault::Method);
+            assert_eq!(error, EgressError::Malformed { target, fault });
         }
     }
     assert!(server.seen().is_empty());
@@ -646,7 +653,8 @@ async fn a_request_whose_method_gives_a_body_no_meaning_has_none() {
     for method in ["GET", "HEAD", "OPTIONS"] {
         let refused = send(&Limits::default(), &[server.rule()], request(method, "x")).await;
         let error = refused.expect_err(method);
-        assert_eq!(error, EgressError::HasBody(method.to_owned()));
+        let (target, fault) = (format!("{method} {}/", server.url()), Fault::Body);
+        assert_eq!(error, EgressError::Malformed { target, fault });
     }
     assert_eq!(server.seen().len(), 0);
     for (method, body) in [("GET", ""), ("HEAD", ""), ("OPTIONS", ""), ("DELETE", "x")] {

@@ -1,5 +1,6 @@
 //! Why a plugin can't be loaded, in words that a person can act on.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::engine::compile::CompileError;
@@ -73,8 +74,8 @@ pub enum LoadError {
     /// The component needs a feature of WebAssembly that this host leaves off.
     #[error("the component needs {feature}, which this host leaves off")]
     Feature {
-        /// Its name.
-        feature: &'static str,
+        /// Its name, or what tells of it.
+        feature: Cow<'static, str>,
     },
     /// It imports what this host does not have.
     #[error("the component imports {import}, which this host does not have{hint}")]

@@ -1,8 +1,11 @@
 //! Which features of WebAssembly this host has on, and which one a component needs that is off.
 
-use wasmparser::{Validator, WasmFeatures};
+use std::borrow::Cow;
+
+use wasmparser::{BinaryReaderError, Validator, WasmFeatures};
 
 use super::{LoadError, damaged};
+use crate::text;
 
 /// The features that this host has on, for the check as for the engine: what one of them lets pass the other does.
 pub(in crate::engine) fn on() -> WasmFeatures {
@@ -61,7 +64,11 @@ const OFF: [(WasmFeatures, &str); 28] = [
     (WasmFeatures::COMPACT_IMPORTS, "compact import sections"),
 ];
 
-/// Checks all of a component's bytes.
+/// A component of more bytes is not searched for the feature that it needs, where the check itself does not name it: each of [`OFF`] is tried by validating
+/// the whole component, up to twice. All these passes together read less than one over the largest component (`limits.component`) does.
+const SEARCHED: usize = 1 << 20;
+
+/// Checks all of a component's bytes, in at most two passes where it has more than [`SEARCHED`].
 ///
 /// # Errors
 /// It needs a feature that is off, or is damaged.
@@ -77,12 +84,17 @@ pub(super) fn validate(bytes: &[u8]) -> Result<(), LoadError> {
     let first = |is_missing: &dyn Fn(WasmFeatures) -> bool| OFF.into_iter().find(|(feature, _)| is_missing(*feature));
     let missing = match error.missing_wasm_feature() {
         Some(missing) => first(&|feature| missing.intersects(feature)),
+        None if bytes.len() > SEARCHED => None,
         // The one that is all it lacks; or one of several without which it is refused.
         None => first(&|feature| passes(on() | feature).is_ok())
             .or_else(|| first(&|feature| passes(WasmFeatures::all() - feature).is_err())),
     };
-    match missing {
-        Some((_, feature)) => Err(LoadError::Feature { feature }),
-        None => Err(damaged(&error)),
-    }
+    let feature = missing.map_or_else(|| unnamed(&error), |(_, feature)| feature.into());
+    Err(LoadError::Feature { feature })
+}
+
+/// A feature of which nothing is known but what the check says where it is missing.
+fn unnamed(error: &BinaryReaderError) -> Cow<'static, str> {
+    let (at, said) = (error.offset(), text::line(error.message(), 200));
+    format!("a feature of WebAssembly (at byte {at}: {said})").into()
 }

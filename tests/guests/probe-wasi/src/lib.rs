@@ -76,7 +76,9 @@ impl Guest for Wasi {
     }
 
     fn call(call: ToolCall) -> Result<ToolOutput, Error> {
-        let program: Program = serde_json::from_str(&call.arguments).map_err(|e| Error {
+        // With each `⧺` taken out of it, it may be what no arguments are.
+        let arguments = call.arguments.replace('⧺', "");
+        let program: Program = serde_json::from_str(&arguments).map_err(|e| Error {
             kind: ErrorKind::InvalidInput,
             message: e.to_string(),
             retry_after_ms: None,

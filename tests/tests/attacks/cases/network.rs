@@ -153,6 +153,12 @@ pub(crate) fn hops(served: &Serves) -> Case {
     })
 }
 
+/// Schemes that are none of the web's.
+pub(crate) const SCHEMES: [&str; 6] = ["file", "ftp", "gopher", "ws", "data", "unix"];
+
+/// Methods that are never sent.
+pub(crate) const METHODS: [&str; 4] = ["CONNECT", "TRACE", "trace", "get"];
+
 /// What is no plain host, no protocol of the web, or another port, scheme or method than those that were granted: of nothing but GET over HTTP at this port of
 /// this machine.
 pub(crate) fn no_plain_hosts(port: u16) -> Case {
@@ -182,12 +188,11 @@ pub(crate) fn no_plain_hosts(port: u16) -> Case {
         .map(|(authority, told)| (send(authority), *told))
         .collect();
     let local = format!("127.0.0.1:{port}");
-    let schemes = ["file", "ftp", "gopher", "ws", "data", "unix"];
-    steps.extend(schemes.map(|scheme| {
+    steps.extend(SCHEMES.map(|scheme| {
         let step = json!({ "do": "send", "scheme": scheme, "authority": local });
         (step, "HttpProtocolError")
     }));
-    steps.extend(["CONNECT", "TRACE"].map(|method| {
+    steps.extend(METHODS.map(|method| {
         let step = json!({ "do": "send", "method": method, "authority": local });
         (step, invalid)
     }));
