@@ -1,5 +1,5 @@
 //! Every parser of foreign bytes, and what must hold of any input: for fuzzers (`tests/fuzz`), and for this crate's own tests, which try
-//! mutations of good input. Compiled for nothing else.
+//! mutations of good input. It is in no release.
 
 use std::borrow::Cow;
 use std::path::PathBuf;

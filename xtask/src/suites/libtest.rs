@@ -33,10 +33,17 @@ pub(super) fn build() -> Result<Vec<Binary>> {
     build_with(checked()?.arg("--all-targets"))
 }
 
-/// A `cargo test` of the root workspace in the profile of the tests. Each use has the same variables, so that nothing is compiled twice.
+/// A `cargo test` of the root workspace in the profile of the tests. Each use has the same variables, so that nothing is compiled twice. What fuzzers call is
+/// compiled as it is for them, not only as unit tests have it.
 fn checked() -> std::io::Result<Command> {
     let mut command = host::cargo("test");
-    command.args(["--profile", "checked", "--workspace"]);
+    command.args([
+        "--profile",
+        "checked",
+        "--workspace",
+        "--features",
+        "hermes-host/fuzzing",
+    ]);
     rustc::checked(&mut command)?;
     Ok(command)
 }

@@ -10,7 +10,8 @@ use crate::{process, setup, tree};
 
 /// The cargo workspaces: the root, then those of the guests.
 const WORKSPACES: [(&str, &str); 3] = [("root", "."), ("plugins", "plugins"), ("test-guests", "tests/guests")];
-/// One more, of the fuzzers: cargo-fuzz alone compiles it, with flags of its own and for minutes.
+/// One more, of the fuzzers: cargo-fuzz alone compiles it, with flags of its own and for minutes, as a check of it would take that has every dependency read
+/// once more and libFuzzer compiled. A unit test of the host holds each of its files to the letter, and what they call is compiled with the host.
 const FUZZERS: (&str, &str) = ("fuzz", "tests/fuzz");
 
 /// Runs every check; one that fails does not keep the others from being run.
