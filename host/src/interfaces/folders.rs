@@ -539,7 +539,7 @@ impl HostDescriptor for Folders<'_> {
         self.may_be_named(&fd, &path)?;
         self.hands_no_secret_on(&fd, &path, &target)?;
         let deed = self.deed(Way::Write, fd.rep(), PathFlags::empty(), &path);
-        let deed = self.told_of(deed.map(|deed| deed.leading_to(&target)));
+        let deed = self.told_of(deed.map(|deed| deed.leading_to(&target)))?;
         let done = self.wasi.symlink_at(fd, target, path).await;
         self.ends(deed, done).await
     }
