@@ -578,7 +578,7 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
             "{attempt:?}: {told:?}"
         );
     }
-    outputs[2].says(&["may not hand on the secret x in its report"]);
+    outputs[2].clone().says(&["may not hand on the secret x in its report"]);
     assert_eq!(server.requests().len(), 0, "no model was asked");
     let run = home.newest_run();
     let show = home.host().args(["show", &run, "--output", "json"]).output().expect(0);
@@ -588,16 +588,15 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
     let fail = json!({ "kind": "Upstream", "message": format!("It is {known}."), "retry_after_ms": null });
     let child = ChildSpec::probe(&json!({ "summary": marked(1) }));
     let program = json!({ "steps": [child.spawn(), join(0)], "fail": fail });
-    let output = home.host().probe(&program).output().expect(1);
+    let output = home.host().probe(&program).output().expect(1).says(&[
+        "may not hand on the secret x in its error",
+        "may not hand on the secret x in its report",
+    ]);
     assert!(
         output.json()["error"]["message"].as_str().unwrap().contains(HIDDEN),
         "{}",
         output.stdout
     );
-    output.says(&[
-        "may not hand on the secret x in its error",
-        "may not hand on the secret x in its report",
-    ]);
     assert_kept(&home, &[&output]);
     is_well(&home);
 }
