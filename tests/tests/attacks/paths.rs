@@ -226,6 +226,35 @@ fn a25_a_link_that_the_guest_made_leads_nowhere() {
     folders.site.is_well();
 }
 
+/// Where a link leads two folders down, what is two above it would be the granted folder again, in a descriptor whose place the audit does not know.
+#[test]
+fn a25_what_is_above_a_link_is_where_the_link_stands() {
+    let folders = Folders::new();
+    let steps = [
+        on("/desk", "make-folder", "a"),
+        on("/desk", "make-folder", "a/b"),
+        json!({ "do": "symlink", "root": "/desk", "target": "a/b", "path": "l" }),
+        on("/desk", "read", "l/../note.txt"),
+        on("/desk", "list", "l/.."),
+        on("/desk", "list", "l/../.."),
+        on("/desk", "unlink", "l/../../note.txt"),
+    ];
+    let (seen, output) = told(&folders.site, &["fs:./desk:rw"], &steps);
+    assert_eq!(seen[3]["ok"], "a note", "{}", seen[3]);
+    assert!(seen[4]["ok"].to_string().contains("note.txt"), "{}", seen[4]);
+    for refused in &seen[5..] {
+        assert_eq!(refused["error"], "not-permitted", "{refused}");
+    }
+    let denied: Vec<Value> = output.json()["denied"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|denial| denial["what"].clone())
+        .collect();
+    assert_eq!(denied, ["read /desk/l/../..", "write /desk/l/../../note.txt"]);
+    folders.site.is_well();
+}
+
 /// The parent's tool moves the child's folder away, and puts a link in its place.
 fn swapped() -> Value {
     call(&[

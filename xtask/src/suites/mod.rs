@@ -213,7 +213,16 @@ impl Suite {
 fn has_agents_that_wait(binary: &Binary) -> bool {
     !matches!(
         binary.name.as_str(),
-        "adding" | "compiling" | "connecting" | "docs" | "housekeeping" | "inspect" | "languages" | "operator" | "screens" | "startup"
+        "adding"
+            | "compiling"
+            | "connecting"
+            | "docs"
+            | "housekeeping"
+            | "inspect"
+            | "languages"
+            | "operator"
+            | "screens"
+            | "startup"
     )
 }
 
