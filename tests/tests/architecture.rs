@@ -32,8 +32,10 @@ const LAYERS: [&[&str]; 9] = [
 ];
 
 /// Uses between modules of one layer, `(who, whom)`. None may be the reverse of another: that would be a cycle.
-const WITHIN_A_LAYER: [(&str, &str); 6] = [
+const WITHIN_A_LAYER: [(&str, &str); 8] = [
     ("amounts", "error"),
+    ("error", "text"),
+    ("json", "text"),
     ("egress", "scrub"),
     ("secret", "egress"),
     ("llm", "bindings"),
