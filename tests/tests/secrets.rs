@@ -578,7 +578,6 @@ fn a34_a_plugin_that_knows_a_secret_hands_it_to_nobody() {
             "{attempt:?}: {told:?}"
         );
     }
-    outputs[2].clone().says(&["may not hand on the secret x in its report"]);
     assert_eq!(server.requests().len(), 0, "no model was asked");
     let run = home.newest_run();
     let show = home.host().args(["show", &run, "--output", "json"]).output().expect(0);

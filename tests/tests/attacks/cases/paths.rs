@@ -5,14 +5,15 @@ use serde_json::{Value, json};
 use super::{Case, Plugin};
 
 /// Paths that lead out by their words alone, with what whoever reads one is told.
-const OUT: [(&str, &str); 8] = [
+const OUT: [(&str, &str); 9] = [
     ("../secret.txt", "not-permitted"),
     ("./././../secret.txt", "not-permitted"),
     ("sub/../../secret.txt", "not-permitted"),
     ("..", "not-permitted"),
     ("/etc/hostname", "not-permitted"),
     ("//etc/hostname", "not-permitted"),
-    ("a\0/../../secret.txt", "invalid"),
+    ("a\0/../../secret.txt", "not-permitted"),
+    ("a\0/secret.txt", "invalid"),
     ("", "no-entry"),
 ];
 
