@@ -303,7 +303,10 @@ impl delegation::Host for State {
         children: Vec<Resource<Child>>,
         timeout_ms: Option<u32>,
     ) -> wasmtime::Result<Option<u32>> {
-        let ops = self.operations(&children, |child| child.op)?;
+        let ops = children
+            .iter()
+            .map(|c| Ok(self.table.get(c)?.op))
+            .collect::<wasmtime::Result<Vec<_>>>()?;
         Ok(self.guest.wait_any("delegation.wait-any", &ops, timeout_ms).await?)
     }
 }

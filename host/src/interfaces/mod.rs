@@ -118,24 +118,6 @@ impl State {
         self.table.set_max_capacity(usize::try_from(most).unwrap_or(usize::MAX));
     }
 
-    /// The operations behind a list of handles, in which one may stand any number of times. What is longer than a list of all that there can be is a trap:
-    /// no limit holds such a list but what a call may hand over.
-    fn operations<T: Send + 'static>(
-        &self,
-        handles: &[Resource<T>],
-        op: impl Fn(&T) -> u32,
-    ) -> wasmtime::Result<Vec<u32>> {
-        let limits = &self.guest.session.run.limits;
-        let most = limits.handles.saturating_add(limits.delegation_total);
-        if handles.len() as u64 > most {
-            wasmtime::bail!(
-                "it waits for {} handles at once, and may have {most} (limits.handles, limits.delegation.total)",
-                handles.len()
-            );
-        }
-        handles.iter().map(|handle| Ok(op(self.table.get(handle)?))).collect()
-    }
-
     fn forget<T: Send + 'static>(&mut self, handle: Resource<T>) -> wasmtime::Result<()> {
         self.table.delete(handle)?;
         self.live = self.live.saturating_sub(1);

@@ -385,7 +385,10 @@ impl tools::Host for State {
         calls: Vec<Resource<PendingCall>>,
         timeout_ms: Option<u32>,
     ) -> wasmtime::Result<Option<u32>> {
-        let ops = self.operations(&calls, |call| call.op)?;
+        let ops = calls
+            .iter()
+            .map(|c| Ok(self.table.get(c)?.op))
+            .collect::<wasmtime::Result<Vec<_>>>()?;
         Ok(self.guest.wait_any("tools.wait-any", &ops, timeout_ms).await?)
     }
 }
