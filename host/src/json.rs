@@ -192,63 +192,94 @@ fn escape(bytes: &[u8]) -> Option<(char, usize)> {
 
 /// The UTF-16 unit of the escape `\uXXXX` that these bytes begin with.
 fn unit(bytes: &[u8]) -> Option<u16> {
-    let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
+    code(bytes.strip_prefix(b"\\")?)
+}
+
+/// The same of an escape whose backslash stands before these bytes.
+fn code(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.strip_prefix(b"u")?.get(..4)?;
     let digits = str::from_utf8(digits)
         .ok()
         .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
     u16::from_str_radix(digits, 16).ok()
 }
 
-/// The most backslashes in a row that are one escape: those in strings of JSON four levels deep.
-const BACKSLASHES: usize = 16;
+/// The most bytes that a character takes in JSON in strings of JSON four levels deep: an escape of 16 backslashes.
+pub const WRITTEN: usize = 16 + "u0000".len();
 
-/// The most bytes that one of [`written`] takes.
-pub const WRITTEN: usize = BACKSLASHES + "u0000".len();
+/// An escape that is a backslash, behind one.
+const BACKSLASH: &[u8] = b"u005c";
 
-/// Where a character is written as an escape that JSON does not need, and which, in order: as `\u004b` and `\/`, with as many backslashes as strings in strings
-/// have. What is found hangs on what is near it alone, and so halves of characters, which come in pairs, are none.
-pub fn written(bytes: &[u8]) -> impl Iterator<Item = (Range<usize>, char)> {
+/// What stands in a text for something else, in order, where it is told without backslashes: however deep it lies in strings of JSON, and whichever of its
+/// characters are escapes, it comes to the same. An escape `\u004b` is its character, a line break and a tab are the letters of their escapes, and all other
+/// backslashes are nothing. What is found hangs on what is near it alone, and so halves of characters, which come in pairs, are none.
+pub fn bare(bytes: &[u8]) -> impl Iterator<Item = (Range<usize>, Option<char>)> {
     let mut at = 0;
     std::iter::from_fn(move || {
-        loop {
-            at += memchr::memchr(b'\\', &bytes[at..])?;
-            let row = at;
-            at += row_length(&bytes[at..]);
-            let from = row.max(at.saturating_sub(BACKSLASHES));
-            let sign = match bytes.get(at) {
-                Some(b'/') => Some(('/', 1)),
-                Some(b'u') => unit(&bytes[at - 1..]).and_then(|unit| Some((char::from_u32(unit.into())?, 5))),
-                _ => None,
-            };
-            if let Some((c, length)) = sign {
-                at += length;
-                return Some((from..at, c));
-            }
+        let from = at + memchr::memchr3(b'\\', b'\n', b'\t', bytes.get(at..)?)?;
+        if bytes[from] != b'\\' {
+            at = from + 1;
+            return Some((from..at, Some(letter(char::from(bytes[from])))));
         }
+        at = row_end(bytes, from);
+        let read = code(&bytes[at..]).and_then(|unit| char::from_u32(unit.into()));
+        if read.is_some() {
+            at += BACKSLASH.len();
+        }
+        Some((from..at, read.map(letter)))
     })
 }
 
-/// How many bytes at the end may be the beginning of one of [`written`] that goes on.
+/// How many bytes at the end may be the beginning of an escape that goes on, as [`bare`] reads it.
 pub fn begun(bytes: &[u8]) -> usize {
-    let near = &bytes[bytes.len().saturating_sub(WRITTEN - 1)..];
-    let Some(last) = memchr::memrchr(b'\\', near) else {
-        return 0;
-    };
-    let digits = match &near[last + 1..] {
-        [] => &[],
-        [b'u', digits @ ..] if digits.len() < 4 => digits,
-        _ => return 0,
-    };
-    let row = near[..last].iter().rev().take_while(|byte| **byte == b'\\').count();
-    match digits.iter().all(u8::is_ascii_hexdigit) {
-        true => near.len() - last + row.min(BACKSLASHES - 1),
-        false => 0,
+    let begun = (0..BACKSLASH.len()).filter_map(|length| {
+        let (before, escape) = bytes.split_at_checked(bytes.len().checked_sub(length)?)?;
+        let is_one =
+            escape.first().is_none_or(|byte| *byte == b'u') && escape.iter().skip(1).all(u8::is_ascii_hexdigit);
+        let row = is_one.then(|| row_behind(before))?;
+        (row > 0).then_some(row + length)
+    });
+    begun.max().unwrap_or(0)
+}
+
+/// Where a row of backslashes ends that begins here, some of which may be escapes themselves.
+fn row_end(bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        at += bytes[at..].iter().take_while(|byte| **byte == b'\\').count();
+        match bytes[at..].get(..BACKSLASH.len()) {
+            Some(next) if next.eq_ignore_ascii_case(BACKSLASH) => at += BACKSLASH.len(),
+            _ => return at,
+        }
     }
 }
 
-/// How many backslashes these bytes begin with.
-fn row_length(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| **byte == b'\\').count()
+/// How long the row is that these bytes end with.
+fn row_behind(bytes: &[u8]) -> usize {
+    let (mut rest, mut length) = (bytes, 0);
+    loop {
+        if let Some(before) = rest.strip_suffix(b"\\") {
+            rest = before;
+            length = bytes.len() - rest.len();
+        } else if let Some((before, last)) = rest.split_last_chunk::<5>()
+            && last.eq_ignore_ascii_case(BACKSLASH)
+        {
+            rest = before;
+        } else {
+            return length;
+        }
+    }
+}
+
+/// The letter of the escape that a character has in JSON, where that is one.
+fn letter(c: char) -> char {
+    match c {
+        '\n' => 'n',
+        '\r' => 'r',
+        '\t' => 't',
+        '\u{8}' => 'b',
+        '\u{c}' => 'f',
+        other => other,
+    }
 }
 
 /// How deep brackets nest outside strings; a bound for text that is no JSON, too.
@@ -502,33 +533,50 @@ mod tests {
         assert_eq!(unescaped(br#"\n\""#), None);
     }
 
-    #[test]
-    fn what_is_written_as_an_escape_is_found_however_deep() {
-        let found = |text: &str| -> Vec<(String, char)> {
-            written(text.as_bytes())
-                .map(|(place, c)| (text[place].to_owned(), c))
-                .collect()
-        };
-        assert_eq!(
-            found(r#"a\\u004b\\\/\n\"\/u\ud83d\ude00\u00g1\u00E9\u\"#),
-            [
-                (r"\\u004b".to_owned(), 'K'),
-                (r"\\\/".to_owned(), '/'),
-                (r"\/".to_owned(), '/'),
-                (r"\u00E9".to_owned(), 'é')
-            ]
-        );
-        for row in [1, BACKSLASHES, BACKSLASHES + 1] {
-            let text = format!("{}u004b", "\\".repeat(row));
-            let escape = format!("{}u004b", "\\".repeat(row.min(BACKSLASHES)));
-            assert_eq!(found(&text), [(escape.clone(), 'K')]);
-            assert_eq!(begun(text.as_bytes()), 0);
-            for length in row..text.len() {
-                let most = escape.len() - (text.len() - length);
-                assert_eq!(begun(&text.as_bytes()[..length]), most, "{}", &text[..length]);
-            }
+    /// The text without backslashes, and where what stands for something else does.
+    fn read(text: &str) -> String {
+        let (mut out, mut from) = (String::new(), 0);
+        for (place, c) in bare(text.as_bytes()) {
+            out.push_str(&text[from..place.start]);
+            out.extend(c);
+            from = place.end;
         }
-        for text in ["", "u", r"\n", r"\ug", r"\u00/", r"\/"] {
+        out + &text[from..]
+    }
+
+    #[test]
+    fn a_text_is_the_same_without_backslashes_however_deep_it_lies() {
+        let value = "a\"b\\c/d\n\té\\u004b";
+        assert_eq!(read(value), "a\"bc/dntéK");
+        let mut text = value.to_owned();
+        for _ in 0..5 {
+            text = Value::String(text).to_string().trim_matches('"').to_owned();
+            assert_eq!(read(&text), read(value), "{text}");
+        }
+        for text in [
+            r"a\u0022b\u005Cc\/d\u000a\u0009\u00e9\u005cu004b",
+            r"\u005c\u005c\\u0061\\\u0022b\u005cc\\\\/d\n\t\u005c\u005cu00e9\u005cu005cu004b",
+        ] {
+            assert_eq!(read(text), read(value), "{text}");
+        }
+        assert_eq!(read(r"\ud83d\ude00 \u00g1 C:\users\"), "ud83dude00 u00g1 C:users");
+    }
+
+    #[test]
+    fn an_escape_that_goes_on_is_held_from_its_first_backslash() {
+        for escape in [
+            r"\u004b",
+            r"\\\\\\\\\\\\\\\\u004b",
+            r"\u005cu004b",
+            r"\u005C\u005c\u004b",
+        ] {
+            for length in 1..escape.len() {
+                let text = format!("é{}", &escape[..length]);
+                assert_eq!(begun(text.as_bytes()), length, "{text}");
+            }
+            assert_eq!(begun(escape.as_bytes()), 0, "{escape}");
+        }
+        for text in ["", "u", "u005c", r"\n", r"\ug", r"\u00/", r"\/"] {
             assert_eq!(begun(text.as_bytes()), 0, "{text}");
         }
     }

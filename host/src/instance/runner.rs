@@ -8,7 +8,7 @@ use crate::event::EventKind;
 use crate::ids::StreamId;
 use crate::instance::strategy::{begin_step, note_fuel, returned, stopped_in};
 use crate::instance::{Bounds, Instances, Stopped, reach};
-use crate::interfaces::{State, end_emit, output_texts};
+use crate::interfaces::{State, end_emit, error_texts, output_texts};
 use crate::plugin::rights::Caller;
 use crate::plugin::toolbox::Tool;
 use crate::session::call::Under;
@@ -179,7 +179,7 @@ async fn attempt(
     rest.map_err(Stopped::Host)?;
     match &ended {
         Ok(output) => guest.returns(output_texts(output), "its result"),
-        Err(error) => guest.returns([error.message.as_str()], "its error"),
+        Err(error) => guest.returns(error_texts(error), "its error"),
     }
     Ok(ended)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::bindings::types;
 use crate::instance::{Bounds, Instances, Prepared, Stopped, reach};
-use crate::interfaces::{State, end_emit, report_texts};
+use crate::interfaces::{State, end_emit, error_texts, report_texts};
 use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::text;
@@ -70,7 +70,7 @@ async fn attempt(
     end_emit(guest).await.map_err(Stopped::Host)?;
     match &ended {
         Ok(report) => guest.returns(report_texts(report), "its report"),
-        Err(error) => guest.returns([error.message.as_str()], "its error"),
+        Err(error) => guest.returns(error_texts(error), "its error"),
     }
     Ok(ended)
 }

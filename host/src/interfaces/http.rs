@@ -118,14 +118,12 @@ impl WasiHttpHooks for EgressHooks {
             let last = Mutex::new(Vec::new());
             let fails = |error: EgressError| {
                 let last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                match refusal(&error, &secrets) {
-                    Some(refusal) => {
-                        tell(Told::Denied(&refusal));
-                    }
-                    None => last.iter().for_each(|used| {
-                        tell(Told::Failed(used));
-                    }),
+                if let Some(refusal) = refusal(&error, &secrets) {
+                    tell(Told::Denied(&refusal));
                 }
+                last.iter().for_each(|used| {
+                    tell(Told::Failed(used));
+                });
                 code(&error)
             };
             let (parts, body) = request.into_parts();
@@ -141,12 +139,17 @@ impl WasiHttpHooks for EgressHooks {
             }?;
             let hears = |heard: &Heard<'_>| {
                 let uses = match heard {
-                    Heard::Leaves(leaving) => uses(leaving),
+                    Heard::LooksUp(leaving) | Heard::Leaves(leaving) => uses(leaving),
                     Heard::Redirected => Vec::new(),
                     Heard::Came(bytes) => return grows(*bytes),
                 };
-                let may = uses.iter().all(|used| tell(Told::Leaves(used)));
-                *last.lock().unwrap_or_else(PoisonError::into_inner) = uses;
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                // A request whose host was looked up was told of then.
+                let mut new = uses
+                    .iter()
+                    .filter(|used| last.iter().all(|before| before.way != used.way));
+                let may = new.all(|used| tell(Told::Leaves(used)));
+                *last = uses;
                 may
             };
             let answer = egress.send(&permit, request, body, waits(options), &cancel, &hears);

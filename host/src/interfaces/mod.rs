@@ -30,7 +30,8 @@ pub use blackboard::recorded_effect;
 pub use convert::amounts;
 pub use preopened::FolderError;
 pub use scrubbing::{
-    Reader, output_texts, redact_report, report_texts, scrub_error, scrub_output, scrub_report, scrub_words,
+    Reader, error_texts, output_texts, redact_report, report_texts, scrub_error, scrub_output, scrub_report,
+    scrub_words,
 };
 pub use session::{end_emit, report_fits};
 pub use tools::call_tool;

@@ -1,6 +1,8 @@
 //! What passes through the scrubber before a guest sees it and before the journal keeps it: a tool's output, a child's report, and the words
 //! of their errors. What is too long for its reader is kept whole on the run's blackboard, in the space `spill`.
 
+use std::borrow::Cow;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::amounts::Amounts;
@@ -290,15 +292,26 @@ pub fn report_texts(report: &types::Report) -> impl Iterator<Item = &str> {
         .map(String::as_str)
 }
 
-/// What a tool's output says, but for bytes that are no text.
-pub fn output_texts(output: &types::ToolOutput) -> impl Iterator<Item = &str> {
-    let content = output.content.iter().filter_map(|block| match block {
-        types::Content::Text(text) | types::Content::Other(text) => Some(text.as_str()),
-        types::Content::Media(block) => std::str::from_utf8(&block.data).ok(),
+/// What an error says.
+pub fn error_texts(error: &types::Error) -> impl Iterator<Item = &str> {
+    let name = match &error.kind {
+        types::ErrorKind::Other(name) => Some(name.as_str()),
+        _ => None,
+    };
+    std::iter::once(error.message.as_str()).chain(name)
+}
+
+/// What a tool's output says, bytes that are no text among it as far as they are one.
+pub fn output_texts(output: &types::ToolOutput) -> impl Iterator<Item = Cow<'_, str>> {
+    let content = output.content.iter().flat_map(|block| match block {
+        types::Content::Text(text) | types::Content::Other(text) => [Cow::Borrowed(text.as_str()), Cow::Borrowed("")],
+        types::Content::Media(block) => [
+            String::from_utf8_lossy(&block.data),
+            Cow::Borrowed(block.media_type.as_str()),
+        ],
     });
-    content
-        .chain(output.structured_content.as_deref())
-        .chain(output.meta.as_deref())
+    let beside = output.structured_content.iter().chain(&output.meta);
+    content.chain(beside.map(|text| Cow::Borrowed(text.as_str())))
 }
 
 /// JSON text without secrets, also such as would be there once it is read and written again. None where that is no JSON any more, or was none.
@@ -317,7 +330,7 @@ fn scrub_bytes(session: &Session, data: Vec<u8>) -> Option<Vec<u8>> {
         Err(no_text) => {
             let data = no_text.into_bytes();
             let lossy = String::from_utf8_lossy(&data);
-            let holds_one = matches!(secrets.without_secrets(&lossy), std::borrow::Cow::Owned(_));
+            let holds_one = matches!(secrets.without_secrets(&lossy), Cow::Owned(_));
             (!holds_one).then_some(data)
         }
     }

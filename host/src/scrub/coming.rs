@@ -203,6 +203,38 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_told_to_nobody_however_deep_its_escapes_lie() {
+        let value = "Kq7z\"pW4n\\9LsB2mYc6\"dG8h/Jf3AeU";
+        let secrets = Secrets::new([("x".to_owned(), value.to_owned())]);
+        let json = |text: &str| {
+            let quoted = serde_json::json!(text).to_string();
+            quoted[1..quoted.len() - 1].to_owned()
+        };
+        let once = json(value);
+        let mixed = once.replacen("\\\"", "\\u0022", 1);
+        let (first, rest) = (format!("\\u00{:02x}", value.as_bytes()[0]), &once[1..]);
+        let begun = first.clone() + rest;
+        let as_escape = begun.replace('\\', "\\u005C");
+        for text in [
+            value.to_owned(),
+            json(&once),
+            mixed.clone(),
+            json(&mixed),
+            begun.clone(),
+            json(&json(&begun)),
+            as_escape,
+        ] {
+            for size in [1, 2, 3, 5, 7, 16, 400] {
+                let settled = told(&secrets, &format!("<{text}> and"), size, |coming| {
+                    coming.decide_settled(&secrets)
+                });
+                assert_eq!(settled, "<[secret x]> and", "{text} in pieces of {size}");
+            }
+            assert_eq!(secrets.redact(&text), "[secret x]", "{text}");
+        }
+    }
+
+    #[test]
     fn what_was_replaced_is_known_once() {
         let value = long(32);
         let secrets = Secrets::new([("x".to_owned(), value.clone())]);
@@ -216,7 +248,13 @@ mod tests {
         assert_eq!(coming.take_secret(&secrets), Some(Known::Secret("x")));
         assert_eq!(coming.take_secret(&secrets), None);
         assert_eq!(secrets.replaced_in("sk-0123456789abcdefghij [secret x]"), None);
-        assert_eq!(secrets.replaced_in(&mixed(&value, 1)), Some(Known::Secret("x")));
+        for told in [
+            mixed(&value, 1),
+            format!("https://u:{value}@x.org/"),
+            format!("ghp_{}{value}", long(36)),
+        ] {
+            assert_eq!(secrets.replaced_in(&told), Some(Known::Secret("x")), "{told}");
+        }
     }
 
     fn coming_of(text: &str) -> Coming {

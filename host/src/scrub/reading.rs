@@ -24,12 +24,16 @@ impl Reading {
         Self::of(text, json::escapes(text.as_bytes()).map(|(place, c)| (place, Some(c))))
     }
 
-    /// With what JSON need not escape as what it means, however deep; none where there is no such escape. It hangs on what is near it alone: see
-    /// [`json::written`].
-    pub(super) fn plain(text: &str) -> Option<Self> {
-        let mut written = json::written(text.as_bytes()).peekable();
-        written.peek()?;
-        Some(Self::of(text, written.map(|(place, c)| (place, Some(c)))))
+    /// Without backslashes, so that it is the same however deep it lies in strings of JSON; none where there are none. It hangs on what is near it alone:
+    /// see [`json::bare`].
+    pub(super) fn bare(text: &str) -> Option<Self> {
+        memchr::memchr(b'\\', text.as_bytes())?;
+        Some(Self::all_bare(text))
+    }
+
+    /// The same, though there be none.
+    pub(super) fn all_bare(text: &str) -> Self {
+        Self::of(text, json::bare(text.as_bytes()))
     }
 
     /// Without what can't be seen; none where all of it can.
@@ -143,7 +147,7 @@ mod tests {
     #[test]
     fn what_begins_in_a_stretch_is_read_of_it() {
         let text = r"é\u004b\/\\u00e9-";
-        let reading = Reading::plain(text).expect("there are escapes");
+        let reading = Reading::bare(text).expect("there are escapes");
         assert_eq!(reading.text, "éK/é-");
         let all = 0..text.len();
         for (start, read) in [
@@ -161,7 +165,7 @@ mod tests {
             let before = reading.text.strip_suffix(read).expect("it is its end");
             assert_eq!(&reading.text[reading.begun_in(0..start)], before, "{start}");
         }
-        assert!(Reading::plain(r#"a\n\"\ud83d"#).is_none());
+        assert!(Reading::bare("a\n\"").is_none());
     }
 
     #[test]

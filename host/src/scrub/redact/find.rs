@@ -93,10 +93,10 @@ impl Finder {
             secret(hit.start..hit.end, hit.owner);
         });
         if !rules.forbidden.is_empty()
-            && let Some(read) = Reading::plain(text)
+            && let Some(read) = Reading::bare(text)
         {
             let here = read.begun_in(here);
-            rules.forbidden.find(read.text.as_bytes(), &here, view, |hit| {
+            rules.forbidden.find_bare(read.text.as_bytes(), &here, view, |hit| {
                 secret(read.place(hit.start..hit.end), hit.owner);
             });
         }

@@ -57,6 +57,7 @@ impl Region {
         let mut replaced = 0;
         for event in events {
             if event.start < self.until {
+                self.replaces(event);
                 self.grow(event);
                 continue;
             }
@@ -70,14 +71,19 @@ impl Region {
             };
             self.plain(window, event.start, out);
             out(label);
-            if let What::Secret(owner) = event.what {
-                self.secret.get_or_insert(owner);
-            }
+            self.replaces(event);
             replaced += 1;
             self.grow(event);
         }
         self.plain(window, window.decided.end, out);
         replaced
+    }
+
+    /// Something stands in the place of this.
+    fn replaces(&mut self, event: &Event) {
+        if let What::Secret(owner) = event.what {
+            self.secret.get_or_insert(owner);
+        }
     }
 
     /// Hands out what follows the last stretch, up to `end`.

@@ -3,6 +3,7 @@
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::view;
+use crate::scrub::reading::Reading;
 
 /// Values shorter than this many bytes are not looked for: they would match everywhere.
 pub(super) const VALUE_MIN: usize = 4;
@@ -93,6 +94,8 @@ const HTML: [&[(char, &str)]; 14] = [
 pub(super) struct Forms {
     /// Looked for in the text as it is.
     pub(super) exact: Vec<Zeroizing<Vec<u8>>>,
+    /// Looked for in the text without backslashes, and without them themselves.
+    pub(super) bare: Vec<Zeroizing<Vec<u8>>>,
     /// Looked for in the squeezed view, and squeezed themselves.
     pub(super) squeezed: Vec<Zeroizing<Vec<u8>>>,
     /// Looked for in names of hosts: the value in lower case.
@@ -106,6 +109,8 @@ impl Forms {
         let mut forms = Self::default();
         if cleaned.len() >= VALUE_MIN {
             forms.exact.extend(parts(cleaned).map(|part| owned(part.as_bytes())));
+            let bare = parts(cleaned).map(|part| Zeroizing::new(Reading::all_bare(part).text.into_bytes()));
+            forms.bare.extend(bare.filter(|part| part.len() >= VALUE_MIN));
         }
         if cleaned.len() >= ENCODED_MIN {
             let lower = parts(cleaned).map(|part| Zeroizing::new(part.to_ascii_lowercase().into_bytes()));

@@ -23,6 +23,8 @@ pub(super) const SPAN: usize = view::span(LONGEST);
 pub(super) struct Forbidden {
     exact: Patterns,
     squeezed: Patterns,
+    /// The values without backslashes, as [`Reading::bare`] reads them.
+    bare: Patterns,
     /// The values in lower case, as a name of a host has them.
     folded: Patterns,
     span: usize,
@@ -59,9 +61,10 @@ impl Patterns {
 impl Forbidden {
     /// From the values, in the order of their owners' indices.
     pub(super) fn new(values: &[Zeroizing<String>]) -> Self {
-        let (mut exact, mut squeezed, mut folded) = (vec![], vec![], vec![]);
+        let (mut exact, mut squeezed, mut folded, mut bare) = (vec![], vec![], vec![], vec![]);
         for (owner, value) in (0..).zip(values) {
             let mut forms = Forms::of(value, &Zeroizing::new(cleaned(value)));
+            bare.extend(forms.bare.drain(..).map(|pattern| (pattern, owner)));
             exact.extend(forms.exact.drain(..).map(|pattern| (pattern, owner)));
             squeezed.extend(forms.squeezed.drain(..).map(|pattern| (pattern, owner)));
             folded.extend(forms.folded.drain(..).map(|pattern| (pattern, owner)));
@@ -72,6 +75,7 @@ impl Forbidden {
             span: (exact.longest() * json::WRITTEN).max(view::span(squeezed.longest())),
             exact,
             squeezed,
+            bare: Patterns::new(bare),
             folded: Patterns::new(folded),
         }
     }
@@ -89,7 +93,24 @@ impl Forbidden {
     /// All matches in `text` that begin in `decided`. Where some of one search overlap, it is one that covers them and
     /// has the first one's owner: there may be one at each byte. `view` is scratch.
     pub(super) fn find(&self, text: &[u8], decided: &Range<usize>, view: &mut View, mut found: impl FnMut(Match)) {
-        if let Some(matcher) = &self.exact.matcher {
+        self.search(&self.exact, text, decided, view, &mut found);
+    }
+
+    /// The same in a text that is read without backslashes.
+    pub(super) fn find_bare(&self, text: &[u8], decided: &Range<usize>, view: &mut View, mut found: impl FnMut(Match)) {
+        self.search(&self.bare, text, decided, view, &mut found);
+    }
+
+    /// All matches of these patterns, and of those that are looked for in the squeezed view.
+    fn search(
+        &self,
+        patterns: &Patterns,
+        text: &[u8],
+        decided: &Range<usize>,
+        view: &mut View,
+        mut found: &mut impl FnMut(Match),
+    ) {
+        if let Some(matcher) = &patterns.matcher {
             let mut joined = Joined::new(decided, &mut found);
             matcher.find(text, |hit| joined.add(hit));
             joined.flush();
@@ -123,25 +144,27 @@ impl Forbidden {
         }
         let text = &text[text.floor_char_boundary(text.len().saturating_sub(self.span))..];
         let (whole, escape) = text.split_at(text.len() - json::begun(text.as_bytes()));
-        let read = Reading::plain(whole);
-        let written = match read
-            .as_ref()
-            .map(|read| (read, self.begun_in(read.text.as_bytes(), view)))
-        {
-            Some((read, n @ 1..)) => whole.len() - read.place(read.text.len() - n..read.text.len()).start,
-            _ if escape.is_empty() => 0,
-            _ => self.begun_in(whole.as_bytes(), view),
+        let written = match Reading::bare(text) {
+            None => 0,
+            Some(_) => {
+                let read = Reading::all_bare(whole);
+                match self.begun_in(&self.bare, read.text.as_bytes(), view) {
+                    0 => 0,
+                    n => whole.len() - read.place(read.text.len() - n..read.text.len()).start,
+                }
+            }
         };
-        self.begun_in(text.as_bytes(), view).max(written + escape.len())
+        self.begun_in(&self.exact, text.as_bytes(), view)
+            .max(written + escape.len())
     }
 
-    fn begun_in(&self, text: &[u8], view: &mut View) -> usize {
+    fn begun_in(&self, patterns: &Patterns, text: &[u8], view: &mut View) -> usize {
         view.fill(text);
         let squeezed = match self.squeezed.begun(view.bytes()) {
             0 => 0,
             n => text.len() - view.origin(text, view.bytes().len() - n),
         };
-        self.exact.begun(text).max(squeezed)
+        patterns.begun(text).max(squeezed)
     }
 }
 

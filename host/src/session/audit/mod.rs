@@ -264,13 +264,13 @@ impl Guest {
     }
 
     /// The same of what it returned, which only now is known.
-    pub fn returns<'a>(&self, texts: impl IntoIterator<Item = &'a str>, place: &str) {
+    pub fn returns(&self, texts: impl IntoIterator<Item = impl AsRef<str>>, place: &str) {
         // What it returned while it was made again was told of before.
         let secrets = &self.session.run.secrets;
         if secrets.is_empty() || self.is_replaying() {
             return;
         }
-        if let Some(known) = texts.into_iter().find_map(|text| secrets.replaced_in(text)) {
+        if let Some(known) = texts.into_iter().find_map(|text| secrets.replaced_in(text.as_ref())) {
             self.tells_secret(known, place);
         }
     }
