@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hermes_host::scrub::BEHIND;
 use hermes_tests::changed::saying;
 use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::home::{KEY, KEY_VARIABLE};
@@ -969,6 +970,49 @@ fn what_holds_a_secret_can_be_looked_at_alone() {
     assert_eq!(import(&fourth, &again).expect(0).json()["view_only"], true);
     let refused = fourth.host().args(["replay", &run]).output().expect(2);
     refused.says(&["secrets were taken out"]);
+}
+
+/// What is emitted is written in notes that end anywhere, while its value is no secret yet.
+#[test]
+fn no_part_of_what_is_a_secret_by_now_goes_along_in_what_was_emitted() {
+    const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    // All but the last bytes are written at once, and those at the end.
+    let text = format!("{}{VALUE}{}", ".".repeat(BEHIND), ".".repeat(BEHIND - 16));
+    let program = steps(&[json!({ "do": "emit", "text": text })]);
+    home.host().probe(&program).output().expect(0);
+    let run = home.newest_run();
+    let lines = |file: &Path| -> Vec<Vec<u8>> {
+        let text = fs::read_to_string(file).unwrap();
+        let held = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let bytes = ["row", "body", "record", "entry"]
+                .iter()
+                .find_map(|kind| line[*kind].as_str());
+            bytes.map_or_else(|| line.to_string().into_bytes(), |bytes| base64(bytes, &["-d"]))
+        };
+        text.lines().map(held).collect()
+    };
+    let holds = |bytes: &[u8], part: &str| memchr::memmem::find(bytes, part.as_bytes()).is_some();
+    let before = lines(&export(&home, &run, "before.jsonl", &[]));
+    let half = |line: &Vec<u8>| holds(line, &VALUE[..16]) && !holds(line, VALUE);
+    assert!(before.iter().any(half), "a note ends in its midst");
+    let value = home.write("value", VALUE);
+    let host = home.host().args(["secret", "set", "x"]).reads(&value);
+    host.output().expect(0);
+    let file = export(&home, &run, "run.jsonl", &[]);
+    for line in lines(&file) {
+        for at in 0..=VALUE.len() - 8 {
+            assert!(!holds(&line, &VALUE[at..at + 8]), "{}", String::from_utf8_lossy(&line));
+        }
+    }
+    let there = elsewhere();
+    assert_eq!(import(&there, &file).expect(0).json()["view_only"], true);
+    let notes = there.shown(&run)["agents"][0]["notes"].as_array().unwrap().clone();
+    let emitted = notes.iter().filter(|note| note["kind"] == "emit");
+    let told: String = emitted.map(|note| note["text"].as_str().unwrap()).collect();
+    assert_eq!(told, text.replace(VALUE, "[secret x]"));
 }
 
 #[test]

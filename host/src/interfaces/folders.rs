@@ -57,10 +57,38 @@ impl Places {
             listed: HashMap::new(),
         }
     }
+
+    /// Where a path leads from a descriptor, by its text.
+    fn at(&self, fd: u32, path: &str) -> Option<Place> {
+        let base = self.open.get(&fd)?;
+        Some(Place {
+            folder: base.folder,
+            path: joined(&base.path, &inside(path)?),
+        })
+    }
+
+    /// Where what is open at `from` or below it lies once that is at `to`, by the numbers of the handles.
+    fn moved(&self, from: &Place, to: &Place) -> Vec<(u32, Place)> {
+        let moved = |(fd, place): (&u32, &Place)| {
+            let below = place.path.strip_prefix(from.path.as_str());
+            let below = below.filter(|below| below.is_empty() || below.starts_with('/'))?;
+            (place.folder == from.folder).then(|| {
+                let path = joined(&to.path, below);
+                (
+                    *fd,
+                    Place {
+                        folder: to.folder,
+                        path,
+                    },
+                )
+            })
+        };
+        self.open.iter().filter_map(moved).collect()
+    }
 }
 
 /// A file or a folder: which granted folder it lies in, and its path there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     folder: usize,
     path: String,
@@ -107,14 +135,13 @@ enum Denial {
 }
 
 impl Deed {
-    /// The same of a link to `target`: none is made that leads to a root.
-    fn leading_to(self, target: &str) -> Self {
-        match target.starts_with('/') {
-            true => Self {
-                denial: Some(Denial::LeadsOut),
-                ..self
-            },
-            false => self,
+    /// The same of a link to `target`, which is shown as `shown`: none is made that leads to a root.
+    fn leading_to(self, target: &str, shown: &str) -> Self {
+        let leads_out = target.starts_with('/').then_some(Denial::LeadsOut);
+        Self {
+            target: format!("{} -> {shown}", self.target),
+            denial: leads_out.or(self.denial),
+            ..self
         }
     }
 
@@ -163,6 +190,22 @@ impl Folders<'_> {
         // The granted folder's own name is the operator's.
         let below = joined(base, inside.as_deref().unwrap_or(path));
         self.hands_no_secret_on(fd, path, &below)
+    }
+
+    /// Where what is open lies once this is renamed so. No place gets a path that is too long to be looked at.
+    fn moved(
+        &self,
+        (fd, path): (&Resource<Descriptor>, &str),
+        (new_fd, new_path): (&Resource<Descriptor>, &str),
+    ) -> FsResult<Vec<(u32, Place)>> {
+        let places = (self.places.at(fd.rep(), path), self.places.at(new_fd.rep(), new_path));
+        // What leads out is refused.
+        let (Some(from), Some(to)) = places else {
+            return Ok(Vec::new());
+        };
+        let moved = self.places.moved(&from, &to);
+        moved.iter().try_for_each(|(_, place)| at_most(PATH, &place.path))?;
+        Ok(moved)
     }
 
     /// Whether `text`, which is written down for what lies at `path`, holds no secret.
@@ -340,15 +383,6 @@ impl Folders<'_> {
             Ok(_) => Err(ErrorCode::Unsupported.into()),
         }
     }
-
-    /// What is opened lies there from now on.
-    fn opened(&mut self, from: Option<Place>, path: &str, opened: &FsResult<Resource<Descriptor>>) {
-        if let (Some(from), Ok(opened), Some(inside)) = (from, opened, inside(path)) {
-            let path = joined(&from.path, &inside);
-            let folder = from.folder;
-            self.places.open.insert(opened.rep(), Place { folder, path });
-        }
-    }
 }
 
 /// How many entries a folder has; none where there are more than `most`.
@@ -460,12 +494,14 @@ impl HostDescriptor for Folders<'_> {
             self.may_be_named(&fd, &path)?;
         }
         let deed = self.begins(way, &fd, follow, &path)?;
-        let from = self.places.open.get(&fd.rep()).cloned();
+        let place = self.places.at(fd.rep(), &path);
         let done = match self.may_open(&fd, follow, &path).await {
             Ok(()) => self.wasi.open_at(fd, follow, path.clone(), how, flags).await,
             Err(error) => Err(error),
         };
-        self.opened(from, &path, &done);
+        if let (Some(place), Ok(opened)) = (place, &done) {
+            self.places.open.insert(opened.rep(), place);
+        }
         self.ends(deed, done).await
     }
 
@@ -539,7 +575,9 @@ impl HostDescriptor for Folders<'_> {
         self.may_be_named(&fd, &path)?;
         self.hands_no_secret_on(&fd, &path, &target)?;
         let deed = self.deed(Way::Write, fd.rep(), PathFlags::empty(), &path);
-        let deed = self.told_of(deed.map(|deed| deed.leading_to(&target)))?;
+        // It holds no secret, and is shown whole: no longer one is taken.
+        let shown = text::line(&target, PATH);
+        let deed = self.told_of(deed.map(|deed| deed.leading_to(&target, &shown)))?;
         let done = self.wasi.symlink_at(fd, target, path).await;
         self.ends(deed, done).await
     }
@@ -570,9 +608,13 @@ impl HostDescriptor for Folders<'_> {
     ) -> FsResult<()> {
         let (path, new_path) = (by_text(path), by_text(new_path));
         self.may_be_named(&new_fd, &new_path)?;
+        let moved = self.moved((&fd, &path), (&new_fd, &new_path))?;
         let from = self.begins(Way::Write, &fd, PathFlags::empty(), &path)?;
         let to = self.begins(Way::Write, &new_fd, PathFlags::empty(), &new_path)?;
         let done = self.wasi.rename_at(fd, path, new_fd, new_path).await;
+        if done.is_ok() {
+            self.places.open.extend(moved);
+        }
         let done = self.ends(from, done).await;
         self.ends(to, done).await
     }
@@ -732,6 +774,32 @@ mod tests {
         assert_eq!(joined("/p", ""), "/p");
         assert_eq!(joined(&joined("/p", ""), "a"), "/p/a");
         assert_eq!(joined(&joined("/p", "a"), "/etc/passwd"), "/p/a/etc/passwd");
+    }
+
+    #[test]
+    fn what_is_open_goes_along_with_a_folder_that_is_renamed() {
+        let place = |folder: usize, path: &str| Place {
+            folder,
+            path: path.to_owned(),
+        };
+        let mut places = Places::of(&[]);
+        let open = [
+            place(0, ""),
+            place(0, "a/d"),
+            place(0, "a/d/x/y"),
+            place(0, "a/dd"),
+            place(0, "a"),
+            place(1, "a/d"),
+        ];
+        places.open.extend((0..).zip(open));
+        assert_eq!(places.at(1, "./x/../z"), Some(place(0, "a/d/z")));
+        assert_eq!((places.at(1, "../.."), places.at(9, "x")), (None, None));
+        let mut moved = places.moved(&place(0, "a/d"), &place(1, "b/e"));
+        moved.sort_by_key(|(fd, _)| *fd);
+        assert_eq!(moved, [(1, place(1, "b/e")), (2, place(1, "b/e/x/y"))]);
+        places.open.extend(moved);
+        assert_eq!(places.at(2, "z"), Some(place(1, "b/e/x/y/z")));
+        assert!(places.moved(&place(0, "a/d"), &place(1, "b/f")).is_empty());
     }
 
     #[test]

@@ -207,7 +207,7 @@ fn a25_a_link_that_the_guest_made_leads_nowhere() {
     assert_eq!(
         named,
         [
-            ("write /desk/absolute", 1),
+            ("write /desk/absolute -> /nowhere/at/all", 1),
             ("read /desk/relative", 1),
             ("write /desk/relative", 1),
             ("read /desk/folder/canary.txt", 1),
@@ -254,6 +254,64 @@ fn a25_what_is_above_a_link_is_where_the_link_stands() {
         .map(|denial| denial["what"].clone())
         .collect();
     assert_eq!(denied, ["read /desk/l/../..", "write /desk/l/../../note.txt"]);
+    folders.site.is_well();
+}
+
+/// What a tool of an agent does with these folders by these steps, and what the audit tells of its reads and writes: the right, as the place of its folder
+/// below the working folder, and the target.
+fn audited(folders: &Folders, rights: &[&str], steps: &[Value]) -> (Vec<Value>, Vec<(String, String)>) {
+    let host = agent(folders.site.host());
+    let host = rights.iter().fold(host, |host, right| host.args(["--allow", right]));
+    let attacked = folders.site.attack(host.probe(&json!({ "steps": [call(steps)] })));
+    assert_eq!(attacked.output.code, Some(0), "{:?}", attacked.output);
+    let output = attacked.output.json();
+    let run = output["run"].as_str().unwrap();
+    let audit = folders
+        .site
+        .home
+        .host()
+        .args(["show", run, "--audit", "--output", "json"]);
+    let rows = audit.output().expect(0).json().as_array().unwrap().clone();
+    let work = folders.work().canonicalize().unwrap().display().to_string();
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().replace(&work, "");
+    let used = rows.iter().filter(|row| row["way"] == "read" || row["way"] == "write");
+    let used = used.map(|row| (text(row, "grant"), text(row, "target"))).collect();
+    (wasi::in_call(&attacked.output.seen()[0]), used)
+}
+
+#[test]
+fn a25_what_is_done_in_a_folder_that_was_renamed_is_told_where_it_lies() {
+    let folders = Folders::new();
+    folders.site.home.write("drawer/own.txt", "its own");
+    let step = json!({ "do": "write-moved", "root": "/desk", "path": "sub", "to_root": "/drawer", "to": "kept", "name": "new.txt" });
+    let (seen, used) = audited(&folders, &["fs:./desk:rw", "fs:./drawer:rw"], &[step]);
+    assert!(seen[0]["error"].is_null(), "{}", seen[0]);
+    assert!(folders.work().join("drawer/kept/new.txt").exists());
+    let told = |grant: &str, target: &str| used.contains(&(grant.to_owned(), target.to_owned()));
+    assert!(told("fs:/drawer:rw", "/drawer/kept/new.txt"), "{used:?}");
+    assert!(used.iter().all(|(_, target)| target != "/desk/sub/new.txt"), "{used:?}");
+    folders.site.is_well();
+}
+
+/// A link to the folder that it stands in makes a path as long as anybody likes.
+#[test]
+fn a25_a_long_path_hides_neither_its_end_nor_where_a_link_leads() {
+    let folders = Folders::new();
+    let link = "l".repeat(250);
+    let far = format!("{}sub/b.txt", format!("{link}/").repeat(5));
+    let steps = [
+        json!({ "do": "symlink", "root": "/desk", "target": ".", "path": link }),
+        on("/desk", "read", &far),
+    ];
+    let (seen, used) = audited(&folders, &["fs:./desk:rw"], &steps);
+    assert!(seen[0]["error"].is_null(), "{}", seen[0]);
+    assert_eq!(seen[1]["ok"], "a note below", "{}", seen[1]);
+    let targets: Vec<&str> = used.iter().map(|(_, target)| target.as_str()).collect();
+    assert!(targets.contains(&format!("/desk/{link} -> .").as_str()), "{targets:?}");
+    let whole = format!("/desk/{far}");
+    let (beginning, end) = (&whole[..768], &whole[whole.len() - 256..]);
+    let cut = format!("{beginning}…[+{}]{end}", whole.len() - 1024);
+    assert!(targets.contains(&cut.as_str()), "{targets:?}");
     folders.site.is_well();
 }
 

@@ -1,6 +1,6 @@
 //! A run into a file.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufWriter;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::line::{Bytes, ComponentLine, Header, Line, PluginLine, Writer};
 use super::redacted::{Redaction, Renamed};
 use super::{PIECE, VERSION};
-use crate::ids::{Digest, RunId};
+use crate::ids::{Digest, RunId, SessionId};
 use crate::limits::Limits;
 use crate::plugin::load::Shelf;
 use crate::run::plugins_of::{PluginsOf, bytes_of};
 use crate::run::{Host, HostError};
 use crate::session::codec;
-use crate::store::{EntryCursor, Intent, Record, Store, StoreError};
+use crate::store::{EntryCursor, Intent, Note, NoteKind, Record, Store, StoreError};
 use crate::text;
 
 /// Records in one read.
@@ -71,6 +71,8 @@ impl Host {
             redaction: Redaction::new(secrets),
             renamed: Renamed::default(),
             written: HashSet::new(),
+            searched: HashSet::new(),
+            emitted: HashMap::new(),
             plugins: PluginsOf::run(&store, &id)?.with_awaited(&store)?,
         };
         export.header()?;
@@ -153,6 +155,10 @@ struct Export<'a> {
     renamed: Renamed,
     /// Bodies that are in the file.
     written: HashSet<Digest>,
+    /// Sessions of which all that they emitted was searched.
+    searched: HashSet<SessionId>,
+    /// What was made of that in notes that are not in the file yet, by their numbers.
+    emitted: HashMap<u64, Option<Vec<u8>>>,
     /// The run's plugins.
     plugins: BTreeMap<Digest, String>,
 }
@@ -186,8 +192,11 @@ impl Export<'_> {
             let page = self.store.records(self.run, after, RECORDS)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = *last;
-            for (_, record) in page {
-                let mut record = self.redaction.record(record);
+            for (number, record) in page {
+                let mut record = match record {
+                    Record::Note(note) if note.kind == NoteKind::Emit => self.emitted(number, note)?,
+                    record => self.redaction.record(record),
+                };
                 if let Record::Intent(intent) = &mut record {
                     self.bodies(intent)?;
                     self.renamed.request(&mut intent.request);
@@ -195,6 +204,21 @@ impl Export<'_> {
                 self.encoded(Line::Record, &record)?;
             }
         }
+    }
+
+    /// A note of what was emitted, with what was made of it where all that its instance emitted was searched.
+    fn emitted(&mut self, number: u64, mut note: Note) -> Result<Record, HostError> {
+        let session = &note.stream.session;
+        if self.searched.insert(session.clone()) {
+            let notes = self.store.notes(session, &[NoteKind::Emit], 0, usize::MAX)?;
+            self.emitted.extend(self.redaction.emitted(notes));
+        }
+        match self.emitted.remove(&number) {
+            Some(body) => note.body = body.unwrap_or(note.body),
+            // An index hides it from its session.
+            None => return Ok(self.redaction.record(Record::Note(note))),
+        }
+        Ok(Record::Note(note))
     }
 
     /// The bodies of a request, each once.

@@ -1,17 +1,22 @@
 //! What of a run leaves this machine: without the keys of configured providers and without what has the shape of a key. Where that changes
 //! anything, the run is not what was recorded any more.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::bindings::{delegation, llm, types};
-use crate::ids::Digest;
+use crate::ids::{Digest, StreamId};
 use crate::scrub::Secrets;
 use crate::session::codec;
 use crate::session::emitted::Emitted;
 use crate::session::op::OpBody;
-use crate::store::{Answer, Note, NoteKind, OpKind, Record, RunRow, SessionUpdate, Start, StoredEntry, Transition};
+use crate::store::{
+    Answer, Note, NoteKind, Numbered, OpKind, Record, RunRow, SessionUpdate, Start, StoredEntry, Transition,
+};
 use crate::supervisor::start::StartBody;
 
 /// Takes secrets out, and remembers whether there were any.
@@ -41,7 +46,7 @@ impl Redaction {
     /// A text.
     pub(super) fn text(&mut self, text: &str) -> String {
         let clean = self.secrets.without_secrets(text);
-        self.changed |= matches!(clean, std::borrow::Cow::Owned(_));
+        self.changed |= matches!(clean, Cow::Owned(_));
         clean.into_owned()
     }
 
@@ -94,6 +99,7 @@ impl Redaction {
     /// An entry of a space.
     pub(super) fn entry(&mut self, mut entry: StoredEntry) -> StoredEntry {
         entry.key = self.text(&entry.key);
+        entry.media_type = self.text(&entry.media_type);
         if self.holds_one(&entry.data) {
             let text = String::from_utf8_lossy(&entry.data).into_owned();
             entry.data = self.text(&text).into_bytes();
@@ -118,15 +124,48 @@ impl Redaction {
         note.body = match note.kind {
             NoteKind::Checkpoint => self.typed::<types::Report>(note.body),
             NoteKind::Audit => self.audited(note.body),
-            NoteKind::Emit => self.emitted(Emitted::read(&note.body)),
+            NoteKind::Emit => self.piece(Emitted::read(&note.body)),
             _ if self.holds_one(&note.body) => self.text(&String::from_utf8_lossy(&note.body)).into_bytes(),
             _ => note.body,
         };
         note
     }
 
-    /// A piece of what was emitted, which counts as much as before.
-    fn emitted(&mut self, mut piece: Emitted) -> Vec<u8> {
+    /// What the instances of a session emitted, by the numbers of all its notes of that: the body of each note of an instance in whose text there was anything
+    /// to take out, and none for the others. A text is searched whole, as the notes end anywhere in it. Each counts as much as before.
+    pub(super) fn emitted(&mut self, notes: Vec<Numbered<Note>>) -> HashMap<u64, Option<Vec<u8>>> {
+        let mut streams: HashMap<StreamId, Vec<Numbered<Emitted>>> = HashMap::new();
+        for (number, note) in notes {
+            let pieces = streams.entry(note.stream).or_default();
+            pieces.push((number, Emitted::read(&note.body)));
+        }
+        let pieces = streams.into_values().flat_map(|pieces| self.joined(pieces));
+        pieces.collect()
+    }
+
+    /// The same of one instance.
+    fn joined(&mut self, pieces: Vec<Numbered<Emitted>>) -> Vec<Numbered<Option<Vec<u8>>>> {
+        let told: String = pieces.iter().map(|(_, piece)| piece.told.as_str()).collect();
+        let Cow::Owned(clean) = self.secrets.without_secrets(&told) else {
+            return pieces.into_iter().map(|(number, _)| (number, None)).collect();
+        };
+        self.changed = true;
+        let (mut rest, count) = (clean.as_str(), pieces.len());
+        let piece = |(at, (number, mut piece)): (usize, Numbered<Emitted>)| {
+            let end = match at + 1 < count {
+                true => rest.floor_char_boundary(piece.told.len()),
+                false => rest.len(),
+            };
+            let (told, behind) = rest.split_at(end);
+            piece.told = told.to_owned();
+            rest = behind;
+            (number, Some(piece.body()))
+        };
+        pieces.into_iter().enumerate().map(piece).collect()
+    }
+
+    /// A piece of what was emitted by itself, which counts as much as before.
+    fn piece(&mut self, mut piece: Emitted) -> Vec<u8> {
         piece.told = self.text(&piece.told);
         piece.body()
     }
@@ -183,13 +222,13 @@ impl Redaction {
     /// Whether bytes hold a secret, whatever else they are.
     fn holds_one(&self, bytes: &[u8]) -> bool {
         let text = String::from_utf8_lossy(bytes);
-        matches!(self.secrets.without_secrets(&text), std::borrow::Cow::Owned(_))
+        matches!(self.secrets.without_secrets(&text), Cow::Owned(_))
     }
 }
 
 /// Bodies that have another digest now.
 #[derive(Debug, Default)]
-pub(super) struct Renamed(std::collections::HashMap<Digest, Digest>);
+pub(super) struct Renamed(HashMap<Digest, Digest>);
 
 impl Renamed {
     /// A body is called otherwise now.
@@ -206,5 +245,86 @@ impl Renamed {
                 *digest = *now;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Scope, SessionId};
+
+    const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+
+    fn redaction() -> Redaction {
+        Redaction::new(Secrets::new([("x".to_owned(), VALUE.to_owned())]))
+    }
+
+    fn emits(attempt: u32, told: &str, counted: u32) -> Note {
+        let session = SessionId {
+            run: "0123456789".parse().expect("an id"),
+            number: 0,
+        };
+        let emitted = Emitted {
+            told: told.to_owned(),
+            counted,
+        };
+        Note {
+            stream: StreamId {
+                session,
+                attempt,
+                scope: Scope::ROOT,
+            },
+            kind: NoteKind::Emit,
+            body: emitted.body(),
+            at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_secret_that_goes_over_the_ends_of_notes_is_taken_out_of_all_of_them() {
+        let (a, b) = VALUE.split_at(9);
+        let (b, c) = b.split_at(4);
+        let notes = vec![
+            (3, emits(1, &format!("é{a}"), 20)),
+            (4, emits(2, c, 19)),
+            (6, emits(1, b, 14)),
+            (7, emits(1, &format!("{c}."), 0)),
+        ];
+        let mut redaction = redaction();
+        let clean = redaction.emitted(notes);
+        assert!(redaction.changed());
+        let told = |number: u64| clean[&number].as_deref().map(Emitted::read);
+        assert_eq!(told(4), None, "half of it is another attempt's");
+        let all: Vec<Emitted> = [3, 6, 7].into_iter().filter_map(told).collect();
+        let text: String = all.iter().map(|piece| piece.told.as_str()).collect();
+        assert_eq!(text, "é[secret x].");
+        let counted: Vec<u32> = all.iter().map(|piece| piece.counted).collect();
+        assert_eq!(counted, [20, 14, 0]);
+    }
+
+    #[test]
+    fn what_holds_no_secret_stays_as_it_is() {
+        let mut redaction = redaction();
+        let clean = redaction.emitted(vec![(1, emits(1, "a", 1)), (2, emits(1, "b", 0))]);
+        assert_eq!(clean, HashMap::from([(1, None), (2, None)]));
+        assert!(!redaction.changed());
+    }
+
+    #[test]
+    fn the_media_type_of_an_entry_is_a_text_too() {
+        let mut redaction = redaction();
+        let entry = redaction.entry(StoredEntry {
+            space: "notes".to_owned(),
+            key: "k".to_owned(),
+            version: 1,
+            deleted: false,
+            media_type: format!("text/plain; x={VALUE}"),
+            data: Vec::new(),
+            author: String::new(),
+            op: None,
+            at_ms: 0,
+        });
+        assert_eq!(entry.media_type, "text/plain; x=[secret x]");
+        assert!(redaction.changed());
     }
 }

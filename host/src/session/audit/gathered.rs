@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use super::lacked::{Lacked, REASONS};
 use super::{At, DeniedEntry, Entry, ToldBy, Use, Way};
 use crate::plugin::grant::Kind;
-use crate::scrub::Secrets;
+use crate::scrub::{BEHIND, Secrets};
 use crate::text;
 
 /// Bytes of a target, and of what else a guest has a say in.
 pub(super) const TARGET: usize = 1024;
+/// How many of them are of its end, where it is cut: a guest would hide that behind a long beginning.
+const END: usize = TARGET / 4;
 
 /// What of it is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -288,13 +290,27 @@ impl Gathered {
     }
 }
 
-/// A text of [`TARGET`] bytes, and what is missing; a short one as it is. A long one is without secrets, which are looked for before it is cut.
+/// A text of [`TARGET`] bytes, of its beginning and its end, and what is missing between; a short one as it is. A long one is without secrets, which are
+/// looked for before it is cut. Of one that is longer than any path and any address, so that it is not looked at whole, the beginning alone.
 pub(super) fn shortened<'a>(secrets: &Secrets, text: &'a str) -> Cow<'a, str> {
     if text.len() <= TARGET {
         return Cow::Borrowed(text);
     }
-    let (kept, missing) = secrets.beginning(text, TARGET);
-    text::with_missing(kept, missing)
+    if text.len() > TARGET + BEHIND {
+        let (kept, missing) = secrets.beginning(text, TARGET);
+        return text::with_missing(kept, missing);
+    }
+    let clean = secrets.without_secrets(text);
+    if clean.len() <= TARGET {
+        return clean;
+    }
+    let beginning = text::prefix(&clean, TARGET - END);
+    let end = &clean[clean.ceil_char_boundary(clean.len() - END)..];
+    let missing = clean.len() - beginning.len() - end.len();
+    Cow::Owned(format!(
+        "{}{end}",
+        text::with_missing(Cow::Borrowed(beginning), missing)
+    ))
 }
 
 fn entry(way: Way, grant: &str, target: Option<&str>, seen: &Seen) -> Entry {
@@ -328,7 +344,6 @@ fn entry(way: Way, grant: &str, target: Option<&str>, seen: &Seen) -> Entry {
 mod tests {
     use super::*;
     use crate::plugin::rights::Remedy;
-    use crate::scrub::BEHIND;
 
     fn read(target: &str) -> Use<'_> {
         Use {
@@ -542,6 +557,37 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_long_target_is_kept_and_nothing_of_a_secret_at_either_cut() {
+        const VALUE: &str = "Kq7zT0pW4nXv9LsB2mYc6RdG8hJf3AeU";
+        let secrets = Secrets::new([("x".to_owned(), VALUE.to_owned())]);
+        for begun in 1..VALUE.len() {
+            let (before, after) = ("y".repeat(TARGET - END - begun), "z".repeat(END - begun));
+            let between = "-".repeat(2 * TARGET);
+            let left = shortened(&secrets, &format!("{before}{VALUE}{between}{VALUE}{after}")).into_owned();
+            assert!(
+                left.starts_with(&before) && left.ends_with(&after) && left.contains("…[+"),
+                "{left}"
+            );
+            let mut parts = (0..=VALUE.len() - 4).map(|at| &VALUE[at..at + 4]);
+            assert!(!parts.any(|part| left.contains(part)), "{begun}: {left}");
+            let guess = |guess: &str| shortened(&secrets, &format!("{before}{guess}{between}{guess}{after}")).len();
+            assert_eq!(
+                guess(&VALUE[..begun]),
+                guess(&VALUE.replace('K', "L")[..begun]),
+                "{begun}"
+            );
+        }
+        let long = |bytes: usize| format!("{}end", "x".repeat(bytes - 3));
+        assert!(shortened(&secrets, &long(TARGET + BEHIND)).ends_with("end"));
+        assert!(shortened(&secrets, &long(TARGET + BEHIND + 1)).ends_with(&format!("…[+{}]", BEHIND + 1)));
+        let wide = shortened(&secrets, &"é".repeat(TARGET)).into_owned();
+        assert_eq!(
+            wide,
+            format!("{}…[+{TARGET}]{}", "é".repeat((TARGET - END) / 2), "é".repeat(END / 2))
+        );
+    }
+
+    #[test]
     fn a_long_target_is_cut() {
         let mut gathered = Gathered::new(2, Secrets::none());
         let long = "x".repeat(TARGET);
@@ -549,6 +595,7 @@ mod tests {
         gathered.uses(&read(&format!("{long}y")), At::Call);
         let taken = taken(&mut gathered, Which::New);
         let targets: Vec<_> = taken.iter().filter_map(|(target, ..)| target.as_deref()).collect();
-        assert_eq!(targets, [long.as_str(), &format!("{long}…[+1]")]);
+        let (beginning, end) = (&long[..TARGET - END], &long[..END - 1]);
+        assert_eq!(targets, [long.as_str(), &format!("{beginning}…[+1]{end}y")]);
     }
 }

@@ -90,6 +90,14 @@ pub(crate) enum Step {
         to_root: String,
         to: String,
     },
+    /// Opens a folder, renames it, makes another in its place, and writes a file through what it opened.
+    WriteMoved {
+        root: String,
+        path: String,
+        to_root: String,
+        to: String,
+        name: String,
+    },
     Symlink {
         root: String,
         target: String,
@@ -188,6 +196,13 @@ impl Step {
                 to_root,
                 to,
             } => Ok(json!(folder(root)?.rename_at(path, &folder(to_root)?, to)?)),
+            Self::WriteMoved {
+                root,
+                path,
+                to_root,
+                to,
+                name,
+            } => write_moved((&folder(root)?, path), (&folder(to_root)?, to), name),
             Self::Symlink { root, target, path } => Ok(json!(folder(root)?.symlink_at(target, path)?)),
             Self::Readlink { root, path } => Ok(json!(folder(root)?.readlink_at(path)?)),
             Self::SetSize { root, path, bytes } => {
@@ -242,6 +257,18 @@ fn open_all(folder: &Descriptor, path: &str, times: usize) -> Result<Value, Erro
     }
     let listing = folder.read_directory().err().map(|code| code.name().to_owned());
     Ok(json!({ "open": open.len(), "next": refused, "listing": listing }))
+}
+
+fn write_moved(
+    (from, path): (&Descriptor, &str),
+    (into, to): (&Descriptor, &str),
+    name: &str,
+) -> Result<Value, ErrorCode> {
+    let held = from.open_at(PathFlags::empty(), path, OpenFlags::DIRECTORY, DescriptorFlags::READ)?;
+    from.rename_at(path, into, to)?;
+    from.create_directory_at(path)?;
+    let file = held.open_at(PathFlags::empty(), name, OpenFlags::CREATE, DescriptorFlags::WRITE)?;
+    Ok(json!(file.write(b"written", 0)?))
 }
 
 fn list(folder: &Descriptor, path: &str) -> Result<Value, ErrorCode> {
