@@ -1026,6 +1026,37 @@ fn what_is_a_tools_own_is_marked() {
     assert!(line.contains("its own"), "{text}");
 }
 
+/// Nor is a right to read named as one to write.
+#[test]
+fn a_space_that_is_a_tools_own_is_named_as_it_is_granted() {
+    let server = ModelServer::start(Vec::new());
+    let home = Home::with_model(&server, Format::OpenAi);
+    let deeds = [
+        json!({ "do": "open", "name": "gloss" }),
+        json!({ "do": "get", "space": 0, "key": "k" }),
+        put("k"),
+    ];
+    for (grant, ways) in [
+        ("blackboard:gloss:ro", &["read"][..]),
+        ("blackboard:gloss", &["read", "write"][..]),
+    ] {
+        let own = format!("probe-tool={grant}");
+        let host = with_probe_tool(&home).args(["--own", &own]);
+        let run = run_of(&host.probe(&steps(&[tool(&deeds)])).output().expect(0));
+        let rows = audit(&home, &run);
+        let used: Vec<&Value> = rows
+            .iter()
+            .filter(|row| row["target"] == "gloss/k" && row["way"] != "denied")
+            .collect();
+        assert_eq!(used.iter().map(|row| &row["way"]).collect::<Vec<_>>(), ways, "{rows:?}");
+        for row in used {
+            assert_eq!((&row["grant"], &row["own"]), (&json!(grant), &json!(true)), "{row}");
+        }
+        let shown = home.host().args(["show", &run, "--audit"]).output().expect(0).stdout;
+        assert!(shown.contains(&format!("      {grant} · its own\n")), "{shown}");
+    }
+}
+
 #[test]
 fn a_resume_that_takes_rights_away_shows_in_them() {
     let server = ModelServer::start([Turn::fault(Fault::StallMidStream), Turn::text("a")]);

@@ -14,7 +14,7 @@ use hermes_host::scrub::BEHIND;
 use hermes_tests::changed::saying;
 use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::home::{KEY, KEY_VARIABLE};
-use hermes_tests::interrupted::{killed, taken_meanwhile, waiting};
+use hermes_tests::interrupted::{killed, stopped, taken_meanwhile, waiting};
 use hermes_tests::model::{Fault, Format, ModelServer, Script, Turn};
 use hermes_tests::program::{ask, steps};
 use hermes_tests::shim::{Action, When};
@@ -820,6 +820,80 @@ fn numbers_that_nobody_spent_are_shown() {
         &["export", &run],
     ] {
         told(args);
+    }
+}
+
+/// What would allow a denial is advice, and a file's is anybody's: it is told neither of its run nor of what goes on from it.
+#[test]
+fn what_a_file_advises_is_told_to_nobody() {
+    const OF_FILE: &str = "\n  imported from a file, and told as the run file says\n";
+    const OWN: &str = "leave out --deny lessons";
+    let script = Script::from([Turn::fault(Fault::StallMidStream)]).then(Turn::text("late"));
+    let server = ModelServer::start(script);
+    let home = Home::with_model(&server, Format::OpenAi);
+    let recall = json!({ "do": "recall", "layer": "Task", "query": "x", "limit": 1 });
+    let program = steps(&[recall.clone(), ask("ONE"), recall]);
+    let host = home.host().args(["--deny", "lessons"]).probe(&program);
+    let run = stopped(&home, &server, host, Signal::KILL);
+    let file = export(&home, &run, "run.jsonl", &["--with-plugins"]);
+    // The root's note of its audit, up to its body.
+    let length = varint(u64::try_from(run.len()).unwrap());
+    let note = [vec![1, 7], length, run.as_bytes().to_vec(), vec![0, 1, 0, 4]].concat();
+    let forge = |records: &mut Vec<Vec<u8>>| {
+        let record = records.iter_mut().find(|record| record.starts_with(&note)).unwrap();
+        let (length, from) = number(record, note.len());
+        let to = from + usize::try_from(length).unwrap();
+        let mut body: Value = serde_json::from_slice(&record[from..to]).unwrap();
+        let entry = &mut body["entries"][0];
+        assert_eq!(entry["denied"]["words"], OWN);
+        entry["grant"] = json!("lessons:forged");
+        entry["denied"]["flags"] = json!(["--allow forged"]);
+        entry["denied"]["words"] = json!("forged words");
+        let body = body.to_string().into_bytes();
+        let length = varint(u64::try_from(body.len()).unwrap());
+        drop(record.splice(note.len()..to, [length, body].concat()));
+    };
+    let forged = with_records(&fs::read(&file).unwrap(), &forge);
+    fs::write(&file, forged).unwrap();
+    let there = Home::with_model(&server, Format::OpenAi);
+    import(&there, &file).expect(0);
+    let told = |args: &[&str]| {
+        let output = there.host().args(args).output().expect(0);
+        let all = [output.stdout.as_str(), &output.stderr].concat();
+        assert!(!all.contains("forged"), "{args:?}: {all}");
+        output
+    };
+    let rows = told(&["show", &run, "--audit", "--output", "json"]).json();
+    let denied = rows.as_array().unwrap().iter().find(|row| row["way"] == "denied");
+    let denied = denied.unwrap();
+    assert_eq!(
+        (&denied["grant"], &denied["flags"], &denied["remedy"]),
+        (&json!("lessons"), &json!([]), &Value::Null),
+        "{denied}"
+    );
+    assert_eq!(denied["imported"], true, "{denied}");
+    let agents = told(&["show", &run, "--grants", "--output", "json"]).json();
+    assert_eq!(agents[0]["imported"], true, "{agents}");
+    for view in ["--audit", "--grants"] {
+        let shown = told(&["show", &run, view]).stdout;
+        assert_eq!(shown.matches(OF_FILE).count(), 1, "{shown}");
+        let own = home.host().args(["show", &run, view]).output().expect(0).stdout;
+        assert!(!own.contains("imported"), "{own}");
+        assert_eq!(own.contains(OWN), view == "--audit", "{own}");
+    }
+    // What this host denies it is told with the host's own advice, beside what the file tells of.
+    for way in [&["replay", &run, "--fork"][..], &["resume", &run]] {
+        let ended = told(&[way, &["--output", "json"]].concat());
+        let denied = ended.json()["denied"].clone();
+        let remedies: Vec<&Value> = denied.as_array().unwrap().iter().map(|one| &one["remedy"]).collect();
+        assert_eq!(remedies, [&Value::Null, &json!(OWN)], "{denied}");
+        assert!(ended.stderr.contains("denied: 2 times\n"), "{}", ended.stderr);
+        let of = ended.json()["run"].as_str().unwrap().to_owned();
+        assert_eq!(of == run, way[0] == "resume", "{of}");
+        let shown = told(&["show", &of, "--audit"]).stdout;
+        assert_eq!(shown.contains(OF_FILE), of == run, "{shown}");
+        told(&["show", &of]);
+        told(&["show", &of, "--output", "json"]);
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) async fn audit(host: &Host, context: Context, run: &str) -> Result<u8
     match context.output {
         Output::Text => stdio::print(&screen(context).audit(&view))?,
         Output::Json | Output::Events => {
-            let rows: Vec<Value> = view.rows.iter().map(row).collect();
+            let rows: Vec<Value> = view.rows.iter().map(|used| row(used, view.imported)).collect();
             stdio::print_line(&json::line(&rows.into()))?;
         }
     }
@@ -38,7 +38,7 @@ pub(super) async fn grants(host: &Host, context: Context, run: &str) -> Result<u
     match context.output {
         Output::Text => stdio::print(&screen(context).grants(&view))?,
         Output::Json | Output::Events => {
-            let agents: Vec<Value> = view.agents.iter().map(agent).collect();
+            let agents: Vec<Value> = view.agents.iter().map(|of| agent(of, view.imported)).collect();
             stdio::print_line(&json::line(&agents.into()))?;
         }
     }
@@ -63,6 +63,7 @@ impl Screen {
     /// Agent by agent and plugin by plugin, under each the rights with what they were used on.
     fn audit(&self, view: &AuditView) -> String {
         let mut out = show::heading(self.paint, &view.run, &view.status, [&view.outcome, &view.exit]);
+        out.push_str(&self.origin(view.imported));
         if view.rows.is_empty() {
             out.push_str("  no right was used, and none was missing\n");
         }
@@ -80,6 +81,15 @@ impl Screen {
             }
         }
         out
+    }
+
+    /// Of a run that came out of a file, whose word all else is.
+    fn origin(&self, imported: bool) -> String {
+        if !imported {
+            return String::new();
+        }
+        let head = format!("  {} ", self.paint.ink(Ink::Dim, IMPORTED));
+        format!("{}\n", hung(&head, width(IMPORTED) + 3, BY_A_FILE, self.columns))
     }
 
     fn right(&self, out: &mut String, rows: &[&AuditRow]) {
@@ -150,6 +160,7 @@ impl Screen {
 
     fn grants(&self, view: &GrantsView) -> String {
         let mut out = show::heading(self.paint, &view.run, &view.status, [&view.outcome, &view.exit]);
+        out.push_str(&self.origin(view.imported));
         for agent in &view.agents {
             let indent = "  ".repeat(usize::try_from(agent.depth).unwrap_or_default().min(16) + 1);
             let role = fit(&named(&agent.role, &agent.id), 40);
@@ -228,6 +239,9 @@ fn budget(agent: &AgentGrants) -> String {
 const DENIED: &str = "denied";
 /// The way of a call whose uses may not all be known.
 const UNFINISHED: &str = "unfinished";
+/// What stands above all that is told of an imported run.
+const IMPORTED: &str = "imported";
+const BY_A_FILE: &str = "from a file, and told as the run file says";
 /// What stands for targets that are not named.
 const FURTHER: &str = "and further ones";
 
@@ -275,8 +289,9 @@ fn grouped<R: std::borrow::Borrow<AuditRow>, K: PartialEq>(
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-fn row(row: &AuditRow) -> Value {
+fn row(row: &AuditRow, imported: bool) -> Value {
     json!({
+        "imported": imported,
         "at_ms": row.at_ms,
         "session": row.session.to_string(),
         "role": row.role,
@@ -298,7 +313,7 @@ fn row(row: &AuditRow) -> Value {
     })
 }
 
-fn agent(agent: &AgentGrants) -> Value {
+fn agent(agent: &AgentGrants, imported: bool) -> Value {
     let tool = |tool: &ToolGrants| {
         json!({
             "plugin": tool.plugin,
@@ -308,6 +323,7 @@ fn agent(agent: &AgentGrants) -> Value {
         })
     };
     json!({
+        "imported": imported,
         "id": agent.id.to_string(),
         "parent": agent.parent.as_ref().map(ToString::to_string),
         "role": agent.role,

@@ -39,9 +39,13 @@ fn may(guest: &Guest, space: &str, key: &str, access: Access) -> Result<(), Refu
 
 /// An entry, or all below a prefix, as the audit tells of it.
 fn used<'a>(guest: &Guest, way: Way, space: &str, key: &str, told_by: ToldBy) -> Option<Use<'a>> {
+    let access = match way {
+        Way::Write => Access::Write,
+        _ => Access::Read,
+    };
     Some(Use {
         way,
-        grant: guest.rights.space_grant(space).into(),
+        grant: guest.rights.space_grant(space, key, access).into(),
         target: format!("{space}/{key}").into(),
         told_by,
     })

@@ -75,6 +75,8 @@ pub struct AuditView {
     pub outcome: Option<String>,
     /// Why it ended.
     pub exit: Option<String>,
+    /// Whether it came out of a file, which says all this.
+    pub imported: bool,
     /// What was used and denied, in the order in which it first was.
     pub rows: Vec<AuditRow>,
 }
@@ -127,6 +129,8 @@ pub struct GrantsView {
     pub outcome: Option<String>,
     /// Why it ended.
     pub exit: Option<String>,
+    /// Whether it came out of a file, which says all this.
+    pub imported: bool,
     /// Its agents, parents before children.
     pub agents: Vec<AgentGrants>,
 }
@@ -144,13 +148,14 @@ impl Host {
         let mut shared = None;
         for row in &sessions {
             let cast = Cast::read(&store, row, &terms, &mut shared)?;
-            cast.rows(&store, &mut rows)?;
+            cast.rows(&store, &run, &mut rows)?;
         }
         Ok(AuditView {
             run: run.id,
             status: status_name(run.status).to_owned(),
             outcome: run.outcome,
             exit: run.exit,
+            imported: run.imported.is_some(),
             rows: rows.sorted(),
         })
     }
@@ -174,17 +179,18 @@ impl Host {
             status: status_name(run.status).to_owned(),
             outcome: run.outcome,
             exit: run.exit,
+            imported: run.imported.is_some(),
             agents,
         })
     }
 }
 
 /// The denials that the records of a run tell of.
-pub(super) fn denials(store: &Store, run: &RunId) -> Result<Denials, HostError> {
+pub(super) fn denials(store: &Store, run: &RunRow) -> Result<Denials, HostError> {
     let mut denials = Denials::default();
-    for row in store.sessions(run)? {
+    for row in store.sessions(&run.id)? {
         for (_, note) in store.notes(&row.session, &[NoteKind::Audit], 0, usize::MAX)? {
-            if let Some(audited) = Audited::read(&note) {
+            if let Some(audited) = Audited::told_of(run, &note) {
                 denials.add_recorded(audited);
             }
         }
@@ -314,7 +320,7 @@ impl<'a> Cast<'a> {
     }
 
     /// What its records tell of.
-    fn rows(&self, store: &Store, rows: &mut Rows) -> Result<(), HostError> {
+    fn rows(&self, store: &Store, run: &RunRow, rows: &mut Rows) -> Result<(), HostError> {
         let operations = store.session_operations(&self.row.session)?;
         let calls = Calls::of(&operations);
         let notes = store.notes(&self.row.session, &[NoteKind::Audit], 0, usize::MAX)?;
@@ -323,7 +329,7 @@ impl<'a> Cast<'a> {
             .iter()
             .map(|note| (note.stream.attempt, note.stream.scope.clone()));
         self.operations(store, &operations, &calls, &noted.collect(), rows);
-        self.notes(&notes, &calls, rows);
+        self.notes(run, &notes, &calls, rows);
         Ok(())
     }
 
@@ -402,9 +408,11 @@ impl<'a> Cast<'a> {
     }
 
     /// What the audit's own records tell of.
-    fn notes(&self, notes: &[Note], calls: &Calls, rows: &mut Rows) {
+    fn notes(&self, run: &RunRow, notes: &[Note], calls: &Calls, rows: &mut Rows) {
         for note in notes {
-            let Some(audited) = Audited::read(note) else { continue };
+            let Some(audited) = Audited::told_of(run, note) else {
+                continue;
+            };
             let Audited {
                 plugin,
                 digest,

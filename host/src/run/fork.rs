@@ -114,12 +114,15 @@ impl Host {
             quota,
         } = ready;
         store.sweep_copies().await?;
-        let row = row(store.run(&origin)?, &origin, &cut, changed.as_ref());
+        let of = store.run(&origin)?;
+        let imported = of.imported.is_some();
+        let row = row(of, &origin, &cut, changed.as_ref());
         let owner = store.begin_copy(row.clone()).await?;
         let shelf = self.shelf();
         let taken = Taken {
             store: &store,
             origin: &origin,
+            imported,
             owner: &owner,
             cut: &cut,
             changed: changed.as_ref(),

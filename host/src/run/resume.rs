@@ -129,7 +129,7 @@ impl Host {
             &shared,
             &supervisor,
         );
-        ctx.had(denials(&store, &id)?);
+        ctx.had(denials(&store, row)?);
         let mut root = supervisor.restore(&ctx, &terms)?;
         ready.task = root.start.task.clone();
         let session = root_session(&ctx, &ready, root.account, root.past);

@@ -292,7 +292,7 @@ impl Host {
             sessions.push(session_view(&store, session, depth)?);
         }
         sessions.iter_mut().for_each(|session| session.time_children(&awake));
-        let denials = denials(&store, &row.id)?;
+        let denials = denials(&store, &row)?;
         let can_go_on = row.status == Status::Interrupted && self.would_go_on(&store, &row);
         let (run, refunded) = (row.id.clone(), row.refunded);
         let imported = row.imported.as_ref().map(|imported| ImportView {

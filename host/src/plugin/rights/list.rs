@@ -84,13 +84,16 @@ impl Rights {
         list
     }
 
-    /// The right by which an entry of a space is used, as the audit names it: `blackboard:NAME` for one of the home folder, else the run's own.
-    pub fn space_grant(&self, space: &str) -> String {
-        if self.space_is_home(space) {
-            format!("blackboard:{space}")
-        } else {
-            Kind::Blackboard.name().to_owned()
-        }
+    /// The right by which an entry of a space, or all below a prefix, is used so, as the audit names it: of a space of the home folder as it is listed,
+    /// else the run's own.
+    pub fn space_grant(&self, space: &str, key: &str, access: Access) -> String {
+        let Some(home) = self.spaces.get(space).filter(|rights| rights.home) else {
+            return Kind::Blackboard.name().to_owned();
+        };
+        let enough = || home.shares.iter().filter(move |share| share.access >= access);
+        // What is asked of more keys than a share has is answered for those that it has.
+        let by = enough().find(|share| share.holds(key)).or_else(|| enough().next());
+        space_text(space, by.map_or(access, |share| share.access))
     }
 }
 
@@ -106,8 +109,13 @@ impl ToolRights {
     }
 }
 
+/// A right to a space, as `--allow` takes it.
+fn space_text(name: &str, access: Access) -> String {
+    let ro = if access == Access::Read { ":ro" } else { "" };
+    format!("blackboard:{name}{ro}")
+}
+
 fn share_of(name: &str, space: &SpaceRights, share: &Share) -> Right {
-    let ro = if share.access == Access::Read { ":ro" } else { "" };
     let access = match share.access {
         Access::Read => "to read",
         Access::Write => "to read and write",
@@ -117,7 +125,7 @@ fn share_of(name: &str, space: &SpaceRights, share: &Share) -> Right {
         "" => String::new(),
         prefix => format!(", keys below {prefix}"),
     };
-    Right::new(format!("blackboard:{name}{ro}"), format!("{whose}, {access}{keys}"))
+    Right::new(space_text(name, share.access), format!("{whose}, {access}{keys}"))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::run::HostError;
 use crate::run::fork::changed::Changed;
 use crate::run::plugins_of::{PluginsOf, bytes_of};
 use crate::run::spec::Budget;
+use crate::session::audit::Audited;
 use crate::session::codec;
 use crate::session::tape::size;
 use crate::store::{
@@ -50,6 +51,8 @@ impl Cut {
 pub(super) struct Taken<'a> {
     pub(super) store: &'a Store,
     pub(super) origin: &'a RunId,
+    /// Whether that came out of a file.
+    pub(super) imported: bool,
     pub(super) owner: &'a Owner,
     pub(super) cut: &'a Cut,
     pub(super) changed: Option<&'a Changed>,
@@ -323,6 +326,10 @@ impl Taken<'_> {
             }
             Record::Note(mut note) => {
                 note.stream = self.stream(note.stream);
+                // The fork is a run of this host's own: what the file advises would be taken for the host's word.
+                if let Some(audited) = Audited::read(&note).filter(|_| self.imported) {
+                    note.body = audited.without_advice().body();
+                }
                 Record::Note(note)
             }
             Record::Refund(stream, op) => Record::Refund(self.stream(stream), op),

@@ -19,12 +19,13 @@ use crate::plugin::toolbox::Tool;
 use crate::scrub::Known;
 use crate::session::guest::Guest;
 use crate::session::tape::Tape;
-use crate::store::{Note, NoteKind, Record};
+use crate::store::{Note, NoteKind, Record, RunRow};
 
 pub use denials::{Denial, Denials};
 pub use gathered::Which;
 pub(super) use gathered::{Gathered, Missing};
 use gathered::{TARGET, shortened};
+use lacked::Lacked;
 
 /// What was taken to be committed, and what people are told once it is.
 pub(super) type Taken = (Vec<Record>, Vec<EventKind>);
@@ -159,7 +160,7 @@ const fn is_zero(n: &u64) -> bool {
 
 impl Audited {
     /// The body of its record.
-    fn body(&self) -> Vec<u8> {
+    pub fn body(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("names and numbers are JSON")
     }
 
@@ -167,6 +168,31 @@ impl Audited {
     pub fn read(note: &Note) -> Option<Self> {
         let is_one = note.kind == NoteKind::Audit;
         is_one.then(|| serde_json::from_slice(&note.body).ok()).flatten()
+    }
+
+    /// What a note of this run tells people, where it is one of the audit's. Of a run that was imported the advice is left out.
+    pub fn told_of(run: &RunRow, note: &Note) -> Option<Self> {
+        let audited = Self::read(note)?;
+        Some(match run.imported.is_some() {
+            true => audited.without_advice(),
+            false => audited,
+        })
+    }
+
+    /// The same without what would allow what was denied: anybody can write a file, and what it advises is not this host's word. Of a right that was
+    /// missing its kind is left.
+    #[must_use]
+    pub fn without_advice(mut self) -> Self {
+        for entry in &mut self.entries {
+            if entry.way == Way::Denied {
+                let kind = Lacked::of(entry.grant.as_deref(), None).kind;
+                entry.grant = kind.map(|kind| kind.name().to_owned());
+            }
+            if let Some(denied) = &mut entry.denied {
+                denied.remedy = Remedy::default();
+            }
+        }
+        self
     }
 
     /// The entries as people are told of them as they happen.
