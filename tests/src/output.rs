@@ -27,11 +27,17 @@ pub struct Output {
 
 /// How late a limit in time may be: 250 ms on a quiet machine.
 pub fn slack() -> Duration {
-    let factor = std::env::var("HERMES_TEST_SLACK")
-        .ok()
-        .and_then(|slack| slack.parse().ok())
-        .unwrap_or(8);
-    Duration::from_millis(250 * factor)
+    Duration::from_millis(250 * factor())
+}
+
+/// Whether the machine is said to be quiet: `HERMES_TEST_SLACK` is 1.
+pub fn is_quiet() -> bool {
+    factor() == 1
+}
+
+fn factor() -> u64 {
+    let set = std::env::var("HERMES_TEST_SLACK").ok();
+    set.and_then(|factor| factor.parse().ok()).unwrap_or(8)
 }
 
 impl Output {

@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "what fails shall fail the test")]
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hermes_tests::child::{ChildSpec, join, summary};
-use hermes_tests::model::{Format, ModelServer};
+use hermes_tests::model::{Format, ModelServer, Script, Turn};
 use hermes_tests::output::{in_call, message, refusal, slack};
 use hermes_tests::{Home, Host, Output, guests};
 use serde_json::{Value, json};
@@ -338,6 +338,32 @@ fn no_place_comes_free_while_a_strategy_computes() {
     let seen = host.probe(&program).output().expect(0).seen();
     assert_eq!(refusal(&seen[2]).as_deref(), Some("rate-limited"), "{}", seen[2]);
     assert!(message(&seen[2]).contains("limits.resident"), "{}", seen[2]);
+}
+
+#[test]
+fn so_many_completions_of_a_provider_are_in_flight_at_once() {
+    const ALL: usize = 3;
+    for most in [1, 2] {
+        let gate = tempfile::tempdir().unwrap();
+        let open = gate.path().join("open");
+        let server = ModelServer::start(Script::always(Turn::text("yes").held_until(&open)));
+        let home = Home::with_model(&server, Format::OpenAi);
+        let start = json!({ "do": "start", "messages": [{ "User": [{ "Text": "hi" }] }] });
+        let mut steps = vec![start; ALL];
+        steps.extend((0..ALL).map(|pending| json!({ "do": "wait", "pending": pending })));
+        let host = home.host().set("limits.llm.parallel", most);
+        let process = host.probe(&json!({ "steps": steps })).start();
+        server.wait_for(most, Duration::from_millis(MEET.into()));
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(MISS.into()) {
+            assert_eq!(server.asked(), most, "whoever comes later waits");
+            std::thread::yield_now();
+        }
+        fs::write(&open, "").unwrap();
+        let seen = process.finish().expect(0).seen();
+        assert!(seen[ALL..].iter().all(|seen| refusal(seen).is_none()), "{seen:?}");
+        assert_eq!(server.asked(), ALL, "each has its turn");
+    }
 }
 
 #[test]

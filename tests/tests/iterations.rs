@@ -74,6 +74,30 @@ fn ninety_is_the_default() {
     assert_eq!(home.host().probe(&program).output().expect(0).seen()[0]["ok"], 90);
 }
 
+/// The limit is what a root has whose budget names none.
+#[test]
+fn a_roots_iterations_are_the_limits_or_its_budgets() {
+    let program = json!({ "steps": [{ "do": "agent", "user": "Go on.", "turns": 1000 }] });
+    for (budget, most) in [(None, 2), (Some("iterations=1"), 1), (Some("iterations=3"), 3)] {
+        let server = server();
+        let home = Home::with_model(&server, Format::OpenAi);
+        let host = home
+            .host()
+            .set("limits.iterations.root", 2)
+            .set("closing_call", "false");
+        let host = budget
+            .iter()
+            .fold(host, |host, budget| host.args(["--budget", *budget]));
+        let host = host.arg("--tool").arg(guests::built("pure-echo"));
+        let output = host.probe(&program).output().expect(3);
+        assert_eq!(output.json()["error"]["kind"], "exhausted(iterations)");
+        assert_eq!(
+            (server.requests().len(), output.spent("iterations")),
+            (most, most as u64)
+        );
+    }
+}
+
 #[test]
 fn no_closing_call_where_it_is_turned_off() {
     let server = server();

@@ -235,6 +235,18 @@ fn a_tools_text_is_whole_up_to_its_last_character() {
     assert!(shortened.contains("501 bytes]"), "the whole is kept: {shortened}");
 }
 
+#[test]
+fn of_a_text_that_is_too_long_so_many_bytes_are_kept() {
+    let home = home();
+    let host = host(&home, &[("scrub.tool", 500), ("scrub.spill", 600)]);
+    let host = host.arg("--tool").arg(guests::built("probe-tool"));
+    let steps = [600, 601].map(|n| call("big", &json!({ "n": n })));
+    let seen = host.probe(&json!({ "steps": steps })).output().expect(0).seen();
+    assert!(text(&seen[0]).ends_with(", 600 bytes]"), "{}", seen[0]);
+    let cut = ", 600 bytes of 601 (limits.scrub.spill)]";
+    assert!(text(&seen[1]).ends_with(cut), "{}", seen[1]);
+}
+
 /// The content of an answer in blocks of these kinds, in so many characters.
 fn blocks(home: &Home, characters: u64, kinds: &Value) -> Vec<Value> {
     let seen = seen_with_tools(home, ("scrub.tool", characters), &[call("blocks", kinds)]);

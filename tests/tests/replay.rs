@@ -564,4 +564,6 @@ fn a_stretch_that_never_ends_differs() {
         json["difference"]["got"]["text"].as_str().unwrap().contains("20 ms"),
         "{json}"
     );
+    // The usual one does.
+    same(&server, &home);
 }

@@ -129,7 +129,7 @@ fn limits(page: &mut String) {
     let _ = writeln!(
         page,
         "## Limits\n\nKeys below `[limits]`. A project's file may lower each of them but these, of which less allows more, and which it \
-         may raise:\n{}.\n",
+         may raise:\n{}.\nWhat happens at each limit is in [Limits](security/limits.md).\n",
         less.join(", ")
     );
     page.push_str("| key | default | range | bounds | variable |\n|---|---|---|---|---|\n");

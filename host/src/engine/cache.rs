@@ -361,7 +361,9 @@ mod tests {
         }
         cache.shrink();
         assert_eq!(cache.load(&names[0], Kind::Code), Lookup::Miss);
-        assert!(matches!(cache.load(&names[2], Kind::Code), Lookup::Hit(_)));
+        for name in &names[1..] {
+            assert!(matches!(cache.load(name, Kind::Code), Lookup::Hit(_)), "two fit");
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! The page of attacks names them all, each with a test that is there; each hostile guest is tried by a test of its number.
+//! The pages of attacks and of limits name them all, each with a test that is there; each hostile guest is tried by a test of its number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use hermes_tests::Home;
 use hermes_tests::host::root;
 
 /// Where suites stand: most of them, and those that need a host in their own process.
@@ -32,6 +33,9 @@ fn tests(path: &Path) -> BTreeSet<String> {
                 names.extend(name.map(ToOwned::to_owned));
             }
         }
+        // Those that a macro makes for both formats of a model's protocol.
+        let both = text.split("\nboth! {").nth(1).and_then(|rest| rest.split('}').next());
+        names.extend(both.into_iter().flat_map(str::split_whitespace).map(ToOwned::to_owned));
     }
     names
 }
@@ -88,16 +92,17 @@ fn the_page_of_attacks_has_them_all() {
     assert_eq!(Vec::from_iter(tried), all, "the attacks that are tried");
 }
 
-#[test]
-fn the_page_of_the_engine_names_tests_that_are_there() {
-    let page = fs::read_to_string(root().join("docs/security/engine.md")).unwrap();
+/// The first cell of each row of a page whose tables have three columns, the last of them tests. Panics unless each row names tests that are there.
+#[track_caller]
+fn tested(page: &str) -> Vec<String> {
+    let page = fs::read_to_string(root().join(page)).unwrap();
     let own = suite(&ALL, "attacks");
     let is_row = |line: &&str| line.starts_with("| ") && !line.ends_with("| test |");
-    let rows: Vec<&str> = page.lines().filter(is_row).collect();
-    assert!(!rows.is_empty());
-    for row in rows {
-        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+    let mut first = Vec::new();
+    for row in page.lines().filter(is_row) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(cells.len(), 3, "{row}");
+        assert!(cells.iter().all(|cell| !cell.is_empty()), "{row}");
         let named: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
         assert!(!named.is_empty(), "{row}");
         for name in named {
@@ -109,7 +114,27 @@ fn the_page_of_the_engine_names_tests_that_are_there() {
             };
             assert!(is_there, "{name}: {row}");
         }
+        first.push(cells[0].to_owned());
     }
+    first
+}
+
+#[test]
+fn the_page_of_the_engine_names_tests_that_are_there() {
+    assert!(!tested("docs/security/engine.md").is_empty());
+}
+
+#[test]
+fn the_page_of_limits_has_them_all_with_tests_that_are_there() {
+    let mut keys = tested("docs/security/limits.md");
+    keys.sort_unstable();
+    let show = ["config", "show", "--output", "json"];
+    let settings = Home::new().host().args(show).output().expect(0).json();
+    let settings = settings.as_array().unwrap().iter();
+    let limits = settings.filter_map(|row| row["key"].as_str()?.strip_prefix("limits."));
+    let mut all: Vec<String> = limits.map(|key| format!("`{key}`")).collect();
+    all.sort_unstable();
+    assert_eq!(keys, all);
 }
 
 /// Where the tests stand, and the attacks that they share with `storm`.
