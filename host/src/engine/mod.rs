@@ -60,18 +60,22 @@ pub fn made_as(recorded: &Limits, today: &Limits) -> Limits {
     }
 }
 
+/// What the host's functions have of the stack that they share with a guest's, in bytes, at least: overflowing that ends the process.
+const HOST_STACK: u64 = 1 << 20;
+
 impl Engine {
     /// An engine under these limits.
     ///
     /// # Errors
-    /// The machine has too little address space or too few mappings for `limits.resident` instances.
+    /// A guest's stack leaves the host's functions less than [`HOST_STACK`]. The machine has too little address space or too few mappings for `limits.resident` instances.
     pub fn new(limits: &Limits) -> Result<Self, EngineError> {
         let (own, all) = (limits.wasm_stack, limits.async_stack);
-        if own > all {
+        if own.saturating_add(HOST_STACK) > all {
             let show = |bytes| limits::show(bytes, Unit::Bytes);
             return Err(EngineError(format!(
-                "a guest's stack, {} (limits.wasm_stack), has no room in the one it runs on, {} (limits.async_stack)",
+                "a guest's stack, {} (limits.wasm_stack), and {} for the host's functions have no room in the one they share, {} (limits.async_stack)",
                 show(own),
+                show(HOST_STACK),
                 show(all)
             )));
         }
