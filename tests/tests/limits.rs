@@ -6,7 +6,7 @@ use std::process::Command;
 
 use hermes_tests::child::{ChildSpec, join};
 use hermes_tests::host::binary;
-use hermes_tests::model::{Format, ModelServer, Turn};
+use hermes_tests::model::{Format, ModelServer, Script, Turn};
 use hermes_tests::output::{message, refusal};
 use hermes_tests::program::open;
 use hermes_tests::{Home, Host, Output, guests};
@@ -624,4 +624,73 @@ fn one_thread_for_what_blocks_is_enough_for_a_run_that_is_shown() {
     let step = call("probe", &json!({ "steps": [log(1)] }));
     let seen = seen_with_tools(&home, ("threads", 1), &[step]);
     assert!(seen[0]["ok"]["output"].is_object(), "{}", seen[0]);
+}
+
+#[test]
+fn a_calls_id_has_a_bound() {
+    let call = |kind: &str, bytes: usize| json!({ "do": kind, "name": "echo", "arguments": { "text": "hi" }, "id": "x".repeat(bytes) });
+    let steps = [
+        call("call", 1024),
+        call("call", 1025),
+        call("start-call", 1025),
+        json!({ "do": "wait-call", "call": 0 }),
+    ];
+    let seen = seen_with_tools(&home(), ("resources", 8), &steps);
+    assert_eq!(text(&seen[0]), "hi");
+    for refused in [&seen[1], &seen[3]] {
+        assert_eq!(refusal(refused).as_deref(), Some("invalid-input"), "{refused}");
+        assert!(message(refused).contains("1025 bytes; 1024 are the most"), "{refused}");
+    }
+}
+
+/// What is asked for by the beginning of a key, and what a child is given by it, is kept: as long as a key at most.
+#[test]
+fn the_beginning_of_a_key_is_no_longer_than_one() {
+    let most = 16;
+    let asks = |bytes: usize| {
+        let prefix = "x".repeat(bytes);
+        let space = json!([{ "space": "notes", "prefix": prefix, "access": "ReadOnly" }]);
+        [
+            json!({ "do": "keys", "space": 0, "prefix": prefix, "limit": 1 }),
+            json!({ "do": "keys", "space": 0, "prefix": "", "after": prefix, "limit": 1 }),
+            json!({ "do": "changes", "space": 0, "prefix": prefix, "since": 0, "wait_ms": 0 }),
+            ChildSpec::probe(&json!({ "steps": [] })).with("spaces", space).spawn(),
+        ]
+    };
+    let open = json!({ "do": "open", "name": "notes" });
+    let steps = [&[open][..], &asks(most), &asks(most + 1)].concat();
+    let seen = seen(&home(), ("blackboard.key", most as u64), &steps);
+    for (step, seen) in steps.iter().zip(&seen).skip(1).take(4) {
+        assert_eq!(refusal(seen), None, "{step}: {seen}");
+    }
+    for (step, seen) in steps.iter().zip(&seen).skip(5) {
+        assert_eq!(refusal(seen).as_deref(), Some("invalid-input"), "{step}: {seen}");
+        assert!(message(seen).contains("limits.blackboard.key"), "{step}: {seen}");
+    }
+}
+
+#[test]
+fn the_json_of_a_completion_has_so_many_values_and_keys() {
+    let server = ModelServer::start(Script::always(Turn::text("yes")));
+    let home = Home::with_model(&server, Format::OpenAi);
+    let complete = |items: usize| {
+        // The object, its key, the list, and what is in it.
+        let schema = json!({ "enum": vec![1; items] }).to_string();
+        let options = json!({ "model": null, "temperature": null, "max_output_tokens": null, "stop": [],
+            "tool_choice": null, "response_schema": schema, "provider_options": null });
+        json!({ "do": "complete", "messages": [{ "User": [{ "Text": "hi" }] }], "options": options })
+    };
+    let program = json!({ "steps": [complete(97), complete(98)] });
+    let seen = home
+        .host()
+        .set("limits.json.values", 100)
+        .probe(&program)
+        .output()
+        .expect(0)
+        .seen();
+    assert_eq!(refusal(&seen[0]), None, "{}", seen[0]);
+    assert_eq!(refusal(&seen[1]).as_deref(), Some("invalid-input"), "{}", seen[1]);
+    assert!(message(&seen[1]).contains("101 values and keys"), "{}", seen[1]);
+    assert!(message(&seen[1]).contains("limits.json.values"), "{}", seen[1]);
+    assert_eq!(server.requests().len(), 1);
 }

@@ -55,6 +55,18 @@ fn key_fits(guest: &Guest, key: &str) -> Result<(), Refusal> {
     crate::store::key_fits(&guest.session.run.limits, key).map_err(Refusal::invalid)
 }
 
+/// Whether keys may begin so, or lie behind it.
+fn beginning_fits(guest: &Guest, beginning: &str) -> Result<(), Refusal> {
+    let (most, bytes) = (guest.session.run.limits.blackboard_key, beginning.len());
+    if bytes as u64 <= most {
+        return Ok(());
+    }
+    let words = format!(
+        "A key has 1 to {most} bytes (limits.blackboard.key); the beginning of one that is asked for has {bytes}."
+    );
+    Err(Refusal::invalid(words))
+}
+
 fn value_fits(guest: &Guest, value: &types::Media) -> Result<(), Refusal> {
     crate::store::value_fits(&guest.session.run.limits, &value.media_type, &value.data).map_err(Refusal::invalid)
 }
@@ -192,6 +204,11 @@ impl Call for Keys<'_> {
             ToldBy::Audit,
         )
     }
+
+    fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
+        beginning_fits(guest, self.prefix)?;
+        self.after.map_or(Ok(()), |after| beginning_fits(guest, after))
+    }
 }
 
 impl Look for Keys<'_> {
@@ -245,6 +262,10 @@ impl Call for Changes<'_> {
             &format!("{}*", self.prefix),
             ToldBy::Audit,
         )
+    }
+
+    fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
+        beginning_fits(guest, self.prefix)
     }
 }
 

@@ -1,11 +1,12 @@
 //! WASI's files: each use of a granted folder is told to the audit before it is done, by the name that the guest gives it. What may be done is
 //! decided by wasmtime-wasi, on the handle of the folder; here it is only seen what was denied.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustix::fs::{Mode, OFlags};
 use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
@@ -14,7 +15,9 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, DirectoryEntryStream, ErrorCode,
     Filesize, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, FsError, FsResult, OutputStream, Pollable, StreamError, StreamResult,
+};
 
 use crate::blocking;
 use crate::descriptors;
@@ -47,6 +50,8 @@ pub(super) struct Places {
     open: HashMap<u32, Place>,
     /// How many entries each listing has that is open, by the number of its handle.
     listed: HashMap<u32, u64>,
+    /// The limits that were told to be met: each once, as a guest may meet one as often as it likes.
+    met: HashSet<&'static str>,
 }
 
 impl Places {
@@ -55,6 +60,7 @@ impl Places {
             folders: folders.to_vec(),
             open: HashMap::new(),
             listed: HashMap::new(),
+            met: HashSet::new(),
         }
     }
 
@@ -337,15 +343,30 @@ impl Folders<'_> {
         let room = most.saturating_sub(self.places.listed.values().sum());
         let counted = blocking::apart(move || count(&dir, room)).await;
         let Some(count) = counted.map_err(FsError::trap)?.map_err(io::Error::from)? else {
-            let plugin = text::line(&self.guest.plugin, 64);
-            self.guest.session.event(EventKind::LimitHit {
-                limit: "listing".to_owned(),
-                value: most,
-                message: format!("{plugin} was refused listings of more than {most} entries at once (limits.listing)"),
-            });
+            let words = format!("listings of more than {most} entries at once (limits.listing)");
+            self.meets("listing", most, &words);
             return Err(ErrorCode::InsufficientMemory.into());
         };
         Ok(count)
+    }
+
+    /// The same stream, which takes no more of one write than it says that it has room for.
+    fn bounded(&mut self, stream: Resource<DynOutputStream>) -> FsResult<Resource<DynOutputStream>> {
+        let inner = self.wasi.table.delete(stream).map_err(FsError::trap)?;
+        let outer: DynOutputStream = Box::new(Bounded(inner));
+        self.wasi.table.push(outer).map_err(FsError::trap)
+    }
+
+    /// Tells that it was refused something, for this limit: once.
+    fn meets(&mut self, limit: &'static str, value: u64, what: &str) {
+        if self.places.met.insert(limit) {
+            let plugin = text::line(&self.guest.plugin, 64);
+            self.guest.session.event(EventKind::LimitHit {
+                limit: limit.to_owned(),
+                value,
+                message: format!("{plugin} was refused {what}"),
+            });
+        }
     }
 
     /// Whether the host may open what is there, now.
@@ -355,19 +376,13 @@ impl Folders<'_> {
     }
 
     /// Whether the process keeps as many descriptors free as it shall, once there is one more.
-    fn leaves_enough(&self) -> FsResult<()> {
+    fn leaves_enough(&mut self) -> FsResult<()> {
         let least = self.guest.session.run.limits.fds;
         if descriptors::seem_left(least.saturating_add(1)) {
             return Ok(());
         }
-        let plugin = text::line(&self.guest.plugin, 64);
-        self.guest.session.event(EventKind::LimitHit {
-            limit: "fds".to_owned(),
-            value: least,
-            message: format!(
-                "{plugin} was refused a file: {least} file descriptors of this process are kept free (limits.fds, ulimit -n)"
-            ),
-        });
+        let words = format!("a file: {least} file descriptors of this process are kept free (limits.fds, ulimit -n)");
+        self.meets("fds", least, &words);
         Err(ErrorCode::InsufficientMemory.into())
     }
 
@@ -382,6 +397,43 @@ impl Folders<'_> {
             }
             Ok(_) => Err(ErrorCode::Unsupported.into()),
         }
+    }
+}
+
+/// A file's stream, which by itself takes what one write brings, however much that is, and holds it until a thread of the host's has written it.
+struct Bounded(DynOutputStream);
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Bounded {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let most = self.0.check_write()?;
+        if bytes.len() > most {
+            return Err(StreamError::trap("a write has more bytes than check-write allows"));
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.0.flush()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.0.check_write()
+    }
+
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.blocking_write_and_flush(bytes).await
+    }
+
+    async fn cancel(&mut self) {
+        self.0.cancel().await;
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Bounded {
+    async fn ready(&mut self) {
+        self.0.ready().await;
     }
 }
 
@@ -716,12 +768,14 @@ impl HostDescriptor for Folders<'_> {
     fn write_via_stream(&mut self, fd: Resource<Descriptor>, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
         let to = fd.rep();
         let done = self.wasi.write_via_stream(fd, offset);
+        let done = done.and_then(|stream| self.bounded(stream));
         self.wrote(to, done)
     }
 
     fn append_via_stream(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
         let to = fd.rep();
         let done = self.wasi.append_via_stream(fd);
+        let done = done.and_then(|stream| self.bounded(stream));
         self.wrote(to, done)
     }
 }

@@ -27,7 +27,7 @@ use crate::session::end::End;
 use crate::session::guest::Guest;
 use crate::session::op::OpBody;
 use crate::store::{OpKind, OutcomeStatus, Sync};
-use crate::text;
+use crate::{json, text};
 
 /// The most tokens of an answer where the guest doesn't say how many: enough for much reasoning, and a reservation beside
 /// which others have room.
@@ -172,6 +172,26 @@ fn body(bytes: Vec<u8>) -> (Digest, Vec<u8>) {
     (Digest::of(&bytes), bytes)
 }
 
+impl Complete {
+    /// What of it is read as JSON before it is sent.
+    fn json_texts(&self) -> impl Iterator<Item = &str> {
+        let schemas = self.tools.iter().map(|tool| tool.input_schema.as_str());
+        let options = [&self.options.response_schema, &self.options.provider_options];
+        let parts = self.messages.iter().flat_map(|message| match message {
+            llm::Message::Assistant(parts) => parts.as_slice(),
+            _ => &[],
+        });
+        let parts = parts.filter_map(|part| match part {
+            llm::Part::ToolCall(call) => Some(call.arguments.as_str()),
+            llm::Part::Opaque(text) => Some(text.as_str()),
+            _ => None,
+        });
+        schemas
+            .chain(options.into_iter().filter_map(|text| text.as_deref()))
+            .chain(parts)
+    }
+}
+
 /// The texts of a message, in order.
 fn texts(message: &llm::Message) -> Vec<&str> {
     fn text(content: &types::Content) -> Option<&str> {
@@ -250,6 +270,15 @@ impl Call for Box<Complete> {
         }
         if self.messages.is_empty() {
             return Err(Refusal::invalid("A completion needs at least one message."));
+        }
+        // Each takes some tens of bytes more than it has once it is read.
+        let values: u64 = self.json_texts().map(json::values).sum();
+        if values > limits.json_values {
+            let most = limits.json_values;
+            let message = format!(
+                "The JSON of a completion has {values} values and keys; {most} are the most (limits.json.values)."
+            );
+            return Err(Refusal::invalid(message));
         }
         Ok(())
     }

@@ -65,7 +65,13 @@ struct CallTool {
     /// What it may burn of the session's budget of fuel, with all that it calls.
     #[serde(skip)]
     share: Option<u64>,
+    /// How long its id was, where it was cut.
+    #[serde(skip)]
+    was: Option<usize>,
 }
+
+/// Bytes of a call's id: those of models have some tens, and each is kept until its handle is dropped.
+const ID: usize = 1024;
 
 /// Whether the caller of a tool goes on meanwhile.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -76,7 +82,11 @@ enum Waits {
 }
 
 impl CallTool {
-    fn new(guest: &Guest, call: types::ToolCall, room: bool, waits: Waits) -> Self {
+    fn new(guest: &Guest, mut call: types::ToolCall, room: bool, waits: Waits) -> Self {
+        let was = Some(call.id.len()).filter(|bytes| *bytes > ID);
+        if was.is_some() {
+            call.id = text::prefix(&call.id, ID).to_owned();
+        }
         let held = guest.tools.contains(&call.name);
         let tool = guest.session.run.toolbox.get(&call.name).filter(|_| held);
         Self {
@@ -85,6 +95,7 @@ impl CallTool {
             tool,
             waits,
             share: None,
+            was,
         }
     }
 
@@ -135,6 +146,11 @@ impl Call for CallTool {
     }
 
     fn caps(&self, guest: &Guest) -> Result<(), Refusal> {
+        if let Some(bytes) = self.was {
+            return Err(Refusal::invalid(format!(
+                "The call's id has {bytes} bytes; {ID} are the most."
+            )));
+        }
         if !self.room {
             let most = guest.session.run.limits.resources;
             let message = format!("{most} calls are open, the most at once (limits.resources). Wait for some first.");

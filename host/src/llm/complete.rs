@@ -18,6 +18,7 @@ use super::retry::{self, Next};
 use super::transport::Attempt;
 use super::usage::{Charged, End};
 use crate::bindings::llm::Completion;
+use crate::blocking;
 use crate::config::{Scope, raised_with};
 use crate::error::{Dimension, Refusal, RefusalKind};
 use crate::limits::{self, Unit};
@@ -126,11 +127,11 @@ impl Tries<'_> {
             };
             // Not before its turn: of those that wait there may be many.
             let output_limit = self.endpoint.output_limit();
-            let body = self
-                .endpoint
-                .encode(self.request, &self.model.id, output_limit)
-                .map_err(|refusal| self.failure(refusal))?;
-            let body = serde_json::to_vec(&body).expect("a JSON value can be written");
+            let body = blocking::in_place(|| {
+                let body = self.endpoint.encode(self.request, &self.model.id, output_limit)?;
+                Ok(serde_json::to_vec(&body).expect("a JSON value can be written"))
+            });
+            let body = body.map_err(|refusal| self.failure(refusal))?;
             self.tries += 1;
             let mut attempt = Box::new(Attempt::new(self.endpoint));
             let work = attempt.run(self.endpoint, body, self.request, tell);

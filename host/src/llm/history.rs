@@ -3,7 +3,7 @@
 //! orphans are dropped quietly. All texts of a prompt pass here: after that none holds a special token of a model, and what a tool said stands in a fence.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::mem::discriminant;
 
 use serde_json::Value;
@@ -143,7 +143,12 @@ fn results_after(messages: &[Message]) -> Vec<&ToolResult> {
 fn pieces<'a>(parts: &'a [Part], results: &[&'a ToolResult], owner: &Owner) -> (Vec<Piece<'a>>, Vec<&'a ToolResult>) {
     let mut pieces = Vec::with_capacity(parts.len());
     let mut answered = Vec::new();
-    let mut seen = HashSet::new();
+    // Of two results of one call the first counts, and each once.
+    let mut open: HashMap<&str, &ToolResult> = results
+        .iter()
+        .rev()
+        .map(|result| (result.call_id.as_str(), *result))
+        .collect();
     let mut reasoning: Option<&str> = None;
     for part in parts {
         let before = reasoning.take();
@@ -152,10 +157,9 @@ fn pieces<'a>(parts: &'a [Part], results: &[&'a ToolResult], owner: &Owner) -> (
             Part::Text(text) => pieces.push(Piece::Text(as_text(text))),
             Part::Reasoning(text) => reasoning = Some(text),
             Part::ToolCall(call) => {
-                let result = results.iter().find(|result| result.call_id == call.id);
-                if let Some(result) = result.filter(|_| seen.insert(call.id.as_str())) {
+                if let Some(result) = open.remove(call.id.as_str()) {
                     pieces.push(Piece::Call(call));
-                    answered.push(*result);
+                    answered.push(result);
                 }
             }
             Part::Media(media) => pieces.push(Piece::Media(media)),

@@ -86,7 +86,7 @@ impl Candidate {
     pub(super) fn new(supervisor: &Supervisor, parent: &Guest, spec: &delegation::ChildSpec) -> Result<Self, Refusal> {
         let session = &parent.session;
         parent.rights.may_delegate(&parent.plugin)?;
-        spec::lengths(spec)?;
+        spec::lengths(spec, &session.run.limits)?;
         let (held, toolsets) = spec::tools(parent, &spec.toolsets)?;
         let model = spec::model(parent, spec.model.as_deref())?;
         let spaces: Vec<SpaceWish> = spec.spaces.iter().map(spec::space).collect();

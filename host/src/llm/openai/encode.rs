@@ -1,5 +1,7 @@
 //! A request in the form of chat completions.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::bindings::llm::ToolChoice;
@@ -216,11 +218,10 @@ fn is_strict(schema: &Value, depth: u32) -> bool {
         .get("properties")
         .and_then(Value::as_object)
         .is_none_or(|properties| {
-            let required = map.get("required").and_then(Value::as_array);
+            let required = map.get("required").and_then(Value::as_array).into_iter().flatten();
+            let required: HashSet<&str> = required.filter_map(Value::as_str).collect();
             map.get("additionalProperties") == Some(&Value::Bool(false))
-                && properties
-                    .keys()
-                    .all(|key| required.is_some_and(|r| r.iter().any(|name| name == key)))
+                && properties.keys().all(|key| required.contains(key.as_str()))
                 && properties.values().all(|inner| is_strict(inner, depth + 1))
         });
     let open_object = map.get("type").is_some_and(|t| t == "object") && !map.contains_key("properties");
