@@ -1038,7 +1038,7 @@ fn a_space_that_is_a_tools_own_is_named_as_it_is_granted() {
     ];
     for (grant, ways) in [
         ("blackboard:gloss:ro", &["read"][..]),
-        ("blackboard:gloss", &["read", "write"][..]),
+        ("blackboard:gloss", &["write", "read"][..]),
     ] {
         let own = format!("probe-tool={grant}");
         let host = with_probe_tool(&home).args(["--own", &own]);
