@@ -161,7 +161,7 @@ fn looks_like_text(bytes: &[u8]) -> bool {
 }
 
 fn outline(bytes: &[u8], limits: &Limits) -> Result<(Outline, Parts), LoadError> {
-    let (mut outline, mut parts) = (Outline::default(), Parts::default());
+    let (mut outline, mut parts, mut left) = (Outline::default(), Parts::default(), NAMES);
     for payload in Parser::new(0).parse_all(bytes) {
         let payload = payload.map_err(|e| damaged(&e))?;
         parts.count(&payload, limits)?;
@@ -177,7 +177,7 @@ fn outline(bytes: &[u8], limits: &Limits) -> Result<(Outline, Parts), LoadError>
                 }
             }
             Payload::CustomSection(section) if section.name() == "producers" => {
-                producers(section.data(), section.data_offset(), &mut outline.producers);
+                producers(section.data(), section.data_offset(), &mut outline.producers, &mut left);
             }
             _ => {}
         }
@@ -191,7 +191,8 @@ fn push(names: &mut Vec<String>, name: &str) {
     }
 }
 
-fn producers(data: &[u8], offset: usize, names: &mut Vec<String>) {
+/// `left` is how many values are read yet, over all sections: no more than are shown, as each is compared with those before it.
+fn producers(data: &[u8], offset: usize, names: &mut Vec<String>, left: &mut usize) {
     let reader = wasmparser::BinaryReader::new(data, offset);
     let Ok(section) = wasmparser::ProducersSectionReader::new(reader) else {
         return;
@@ -200,8 +201,8 @@ fn producers(data: &[u8], offset: usize, names: &mut Vec<String>) {
         .into_iter()
         .flatten()
         .flat_map(|field| field.values.into_iter().flatten());
-    // Each is compared with those before it.
-    for value in values.take(NAMES) {
+    for value in values.take(*left) {
+        *left -= 1;
         let name = text::line(&format!("{} {}", value.name, value.version), 80);
         if !names.contains(&name) {
             names.push(name);

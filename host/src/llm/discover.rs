@@ -73,13 +73,20 @@ fn ollama_url(host: &str) -> Option<Url> {
     Some(url)
 }
 
+/// Characters of a model's id, which is a word or a path.
+const ID: usize = 256;
+
 /// The models that the server at `endpoint` lists, those left out that only embed text.
 ///
 /// # Errors
 /// Why there is no list, in words that hold no key.
 pub(super) async fn models(endpoint: &Endpoint, patience: Duration) -> Result<Vec<String>, String> {
     match tokio::time::timeout(patience, list(endpoint)).await {
-        Ok(Ok(models)) => Ok(models),
+        Ok(Ok(mut models)) => {
+            // What a model is called stands in events and in the journal.
+            models.retain(|id| endpoint.redact(id) == *id);
+            Ok(models)
+        }
         Ok(Err(why)) => Err(text::line(&endpoint.redact(&why), 200)),
         Err(_) => Err(format!("it did not come within {} s", patience.as_secs())),
     }
@@ -102,13 +109,13 @@ async fn list(endpoint: &Endpoint) -> Result<Vec<String>, String> {
     listed(&body)
 }
 
-/// The models that a list names, those left out that only embed text.
+/// The models that a list names, those left out that only embed text, and those whose id is longer than any or no clean line.
 pub(super) fn listed(body: &[u8]) -> Result<Vec<String>, String> {
     let list: Value = serde_json::from_slice(body).map_err(|_| "it is no JSON".to_owned())?;
     let models = list.get("data").and_then(Value::as_array).ok_or("it is no list")?;
     let ids = models.iter().filter_map(|model| model.get("id")?.as_str());
     Ok(ids
-        .filter(|id| !id.is_empty() && !id.contains("embed"))
+        .filter(|id| !id.is_empty() && !id.contains("embed") && text::line(id, ID) == *id)
         .map(str::to_owned)
         .collect())
 }

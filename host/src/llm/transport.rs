@@ -289,15 +289,14 @@ async fn error_of(mut response: Response, endpoint: &Endpoint, secrets: &Secrets
 }
 
 fn nothing_there(endpoint: &Endpoint) -> Fault {
-    let (provider, url) = (&endpoint.owner.provider, endpoint.completions_url());
+    let provider = &endpoint.owner.provider;
     let question = if endpoint.wants_v1() {
         "does the base URL need /v1 at its end?"
     } else {
         "is the base URL right?"
     };
     Fault::Refused(Refusal::upstream(format!(
-        "The model provider {provider} has nothing at …{} (404); {question} (providers.{provider}.base_url)",
-        url.path()
+        "The model provider {provider} has nothing there (404); {question} (providers.{provider}.base_url)"
     )))
 }
 

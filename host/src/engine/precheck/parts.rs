@@ -1,6 +1,6 @@
 //! What a component is made of, counted as its bytes are read: what makes the checks and the compiler take long is refused before either begins.
 
-use wasmparser::{FunctionBody, Payload};
+use wasmparser::{ComponentType, ComponentTypeDeclaration, CoreType, FunctionBody, InstanceTypeDeclaration, Payload};
 
 use super::LoadError;
 use crate::limits::{Limits, Unit};
@@ -69,8 +69,14 @@ impl Parts {
             Payload::ImportSection(section) => section.count(),
             Payload::ExportSection(section) => section.count(),
             Payload::InstanceSection(section) => section.count(),
-            Payload::CoreTypeSection(section) => section.count(),
-            Payload::ComponentTypeSection(section) => section.count(),
+            Payload::CoreTypeSection(section) => {
+                let mut types = section.clone().into_iter().map_while(Result::ok);
+                return types.try_for_each(|core| self.define(in_core(&core), limits));
+            }
+            Payload::ComponentTypeSection(section) => {
+                let mut types = section.clone().into_iter().map_while(Result::ok);
+                return types.try_for_each(|defined| self.define(in_component(&defined), limits));
+            }
             Payload::ComponentInstanceSection(section) => section.count(),
             Payload::ComponentAliasSection(section) => section.count(),
             Payload::ComponentCanonicalSection(section) => section.count(),
@@ -78,7 +84,11 @@ impl Parts {
             Payload::ComponentExportSection(section) => section.count(),
             _ => return Ok(()),
         };
-        self.definitions += u64::from(more);
+        self.define(u64::from(more), limits)
+    }
+
+    fn define(&mut self, more: u64, limits: &Limits) -> Result<(), LoadError> {
+        self.definitions += more;
         let what = "types, imports, exports, instances, aliases and canonical functions";
         few(self.definitions, limits.parts_definitions, what, "parts.definitions")
     }
@@ -117,6 +127,39 @@ impl Parts {
             }),
             None => Ok(()),
         }
+    }
+}
+
+/// A type with all that is declared in it.
+fn in_component(defined: &ComponentType<'_>) -> u64 {
+    let inside: u64 = match defined {
+        ComponentType::Component(all) => all.iter().map(in_component_type).sum(),
+        ComponentType::Instance(all) => all.iter().map(in_instance_type).sum(),
+        _ => 0,
+    };
+    1 + inside
+}
+
+fn in_component_type(declared: &ComponentTypeDeclaration<'_>) -> u64 {
+    match declared {
+        ComponentTypeDeclaration::CoreType(core) => in_core(core),
+        ComponentTypeDeclaration::Type(defined) => in_component(defined),
+        _ => 1,
+    }
+}
+
+fn in_instance_type(declared: &InstanceTypeDeclaration<'_>) -> u64 {
+    match declared {
+        InstanceTypeDeclaration::CoreType(core) => in_core(core),
+        InstanceTypeDeclaration::Type(defined) => in_component(defined),
+        _ => 1,
+    }
+}
+
+fn in_core(core: &CoreType<'_>) -> u64 {
+    match core {
+        CoreType::Module(all) => 1 + all.len() as u64,
+        CoreType::Rec(_) => 1,
     }
 }
 
