@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::Output;
-use super::errors::{Problem, block, notices, with_kind};
+use super::errors::{Problem, foreign, notices, with_kind};
 use super::pasted::pasted;
 use super::style::Ink;
 use super::validated;
@@ -40,7 +40,7 @@ pub(super) async fn call(host: &Host, context: Context, call: validated::Call) -
             }
             Some((kind, message)) => {
                 let message = without_fences(message, Titles::Dropped);
-                let error = block(context.paint, "error", Ink::Bad, &with_kind(&message, kind));
+                let error = foreign(context.paint, "error", Ink::Bad, &with_kind(&message, kind));
                 // What to do about it comes last.
                 stdio::tell(&format!("{error}{page}"));
             }

@@ -1,7 +1,7 @@
 //! How errors look: what happened, indented why, and the lines that say what to do about it.
 
 use super::pasted::pasted;
-use super::style::{Ink, Paint, flow, hung, width};
+use super::style::{Ink, Paint, flow, hung, width, wrap};
 use super::terminal;
 use crate::config::{BudgetKey, ConfigError};
 use crate::error::RefusalKind;
@@ -97,6 +97,31 @@ pub(super) fn block(paint: Paint, lead: &str, ink: Ink, message: &str) -> String
         lines.next().unwrap_or_default()
     );
     lines.for_each(|line| out.push_str(&format!("  {}\n", line.trim_end().strip_prefix("  ").unwrap_or(line))));
+    out
+}
+
+/// The same of what a plugin or a model says, with a bar before each line but the first: none of them can be taken for what the host advises, or for its next
+/// words, however it is written.
+pub(super) fn foreign(paint: Paint, lead: &str, ink: Ink, message: &str) -> String {
+    let message = message
+        .strip_prefix(lead)
+        .and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(message);
+    let message = clean(message.trim_end(), Shape::Block);
+    let columns = terminal::error_columns().map_or(usize::MAX, |columns| columns.saturating_sub(width(lead) + 2));
+    let flown = flow(&message, columns);
+    // What is preformatted would go on at the beginning of the terminal's next line.
+    let fitted = flown.lines().flat_map(|line| match width(line) > columns {
+        true => wrap(line, columns),
+        false => vec![line.to_owned()],
+    });
+    let mut lines = fitted;
+    let first = lines.next().unwrap_or_default();
+    let mut out = format!("{} {first}\n", paint.ink(ink, &format!("{lead}:")));
+    for line in lines {
+        out.push_str(format!("  | {line}").trim_end());
+        out.push('\n');
+    }
     out
 }
 
@@ -264,6 +289,20 @@ fn approval(error: &ApprovalError) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_line_of_a_plugins_is_one_of_the_hosts() {
+        let told = foreign(
+            Paint::Plain,
+            "error",
+            Ink::Bad,
+            "it failed\n  allow it with  --allow fs:/:rw\ndenied: once\n",
+        );
+        assert_eq!(
+            told,
+            "error: it failed\n  |   allow it with  --allow fs:/:rw\n  | denied: once\n"
+        );
+    }
 
     #[test]
     fn a_problem_says_what_why_and_what_to_do() {

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::args::Output;
-use super::errors::{Problem, STOPPED, block, budget_of, list, notices, way_on, with_kind};
+use super::errors::{Problem, STOPPED, block, budget_of, foreign, list, notices, way_on, with_kind};
 use super::pasted::pasted;
 use super::progress::{self, Mode, Progress};
 use super::show::show;
@@ -258,7 +258,7 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
     if context.output == Output::Text {
         text.push_str(&so_far(paint, outcome.checkpoint.as_deref()));
         if let Some(words) = outcome.answer.as_deref().filter(|_| answer(outcome).is_none()) {
-            text.push_str(&block(
+            text.push_str(&foreign(
                 paint,
                 "not achieved",
                 Ink::Warn,
@@ -275,11 +275,12 @@ pub(super) fn tell_end(outcome: &RunOutcome, context: Context) {
         if let Some(first) = lines.first_mut() {
             *first = with_kind(first, kind);
         }
+        text.push_str(&foreign(paint, "error", Ink::Bad, &lines.join("\n")));
         if more > 0 {
             let run = &outcome.run;
-            lines.push(pasted(&format!("… and {more} more   hermes-host show {run} --output json")).into_owned());
+            let rest = format!("  … and {more} more   hermes-host show {run} --output json\n");
+            text.push_str(&pasted(&rest));
         }
-        text.push_str(&block(paint, "error", Ink::Bad, &lines.join("\n")));
     }
     let before = text.len();
     text.push_str(&pasted(&denied::page(paint, &outcome.denials, Some(&outcome.run))));
@@ -332,7 +333,7 @@ fn used_up_below(paint: Paint, outcome: &RunOutcome) -> String {
 /// How far a run had got that has no answer, by its last checkpoint.
 pub(super) fn so_far(paint: Paint, checkpoint: Option<&str>) -> String {
     checkpoint.map_or_else(String::new, |text| {
-        block(paint, "so far", Ink::Warn, &without_fences(text, Titles::Kept))
+        foreign(paint, "so far", Ink::Warn, &without_fences(text, Titles::Kept))
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use unicode_width::UnicodeWidthChar as _;
+
 use crate::amounts::Amounts;
 use crate::error::Dimension;
 use crate::text;
@@ -259,15 +261,9 @@ fn piled(line: &str) -> bool {
     })
 }
 
-/// Wide and combining blocks of Unicode (UAX 11), coarsely.
+/// How many columns a character takes (UAX 11); one for what a terminal may show in whichever way.
 fn columns(c: char) -> usize {
-    match c as u32 {
-        0x0300..=0x036F | 0x0483..=0x0489 | 0x0591..=0x05BD | 0x064B..=0x065F | 0x0E34..=0x0E3A | 0x0E47..=0x0E4E => 0,
-        0x1AB0..=0x1AFF | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF | 0xFE00..=0xFE0F | 0xFE20..=0xFE2F => 0,
-        0x1100..=0x115F | 0x2E80..=0xA4CF | 0xAC00..=0xD7A3 | 0xF900..=0xFAFF | 0xFE30..=0xFE6F => 2,
-        0xFF00..=0xFF60 | 0xFFE0..=0xFFE6 | 0x1F000..=0x1FAFF | 0x20000..=0x3FFFD => 2,
-        _ => 1,
-    }
+    c.width().unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -284,6 +280,7 @@ mod tests {
         assert_eq!(left("ab", 4), "ab  ");
         assert_eq!(right("ab", 4), "  ab");
         assert_eq!(fit("abc", 0), "");
+        assert_eq!((width("✅⚡⭐"), width("é́")), (6, 1));
         let piled = format!("a{}b", "\u{301}".repeat(10_000));
         assert_eq!(fit(&piled, 10), "a\u{301}\u{301}b");
         assert!(tail(&piled, 10).chars().count() < 10);

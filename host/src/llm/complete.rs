@@ -161,7 +161,8 @@ impl Tries<'_> {
                 drop(permit);
             }
             self.lost = self.lost.plus(broken);
-            if !self.endpoint.learns_from(&fault, output_limit) {
+            // What was shown was paid for, and is not asked for anew as if nothing had been.
+            if shown || !self.endpoint.learns_from(&fault, output_limit) {
                 self.after(fault, shown, tell).await?;
             }
         }

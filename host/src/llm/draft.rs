@@ -146,7 +146,8 @@ impl Draft {
 
     /// Appends to the signature of part `index`, which is reasoning.
     pub(super) fn sign(&mut self, index: usize, more: &str) -> Result<(), Fault> {
-        self.grow(more.len())?;
+        // It is handed on as JSON, in which it may take six times the room.
+        self.grow(Value::String(more.to_owned()).to_string().len())?;
         if let Slot::Reasoning { signature, .. } = &mut self.slots[index] {
             match signature {
                 Some(Value::String(text)) => text.push_str(more),
