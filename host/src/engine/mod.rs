@@ -67,7 +67,7 @@ impl Engine {
     /// An engine under these limits.
     ///
     /// # Errors
-    /// A guest's stack leaves the host's functions less than [`HOST_STACK`]. The machine has too little address space or too few mappings for `limits.resident` instances.
+    /// A guest's stack leaves the host's functions less than 1 MiB of the one that they share. The machine has too little address space or too few mappings for `limits.resident` instances.
     pub fn new(limits: &Limits) -> Result<Self, EngineError> {
         let (own, all) = (limits.wasm_stack, limits.async_stack);
         if own.saturating_add(HOST_STACK) > all {
