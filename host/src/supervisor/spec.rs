@@ -19,25 +19,16 @@ use crate::{json, text};
 const ROLE: usize = 64;
 /// Grants, spaces and toolsets that a spec names, each.
 const NAMED: usize = 256;
-/// Bytes of a grant, with a path in it, or of a toolset's name.
-const GRANT: u64 = 8 * 1024;
 /// Less than this left, in milliseconds, and a child could do nothing.
 const LEAST_TIME: u64 = 100;
 
 /// Whether the spec names no more than it may, and by no longer names.
 pub(super) fn lengths(spec: &delegation::ChildSpec, limits: &Limits) -> Result<(), Refusal> {
-    let key = limits.blackboard_key;
-    let names = spec.spaces.iter().flat_map(|share| [&share.space, &share.prefix]);
-    let names = names.map(|name| (name, key, "a space and a prefix have", " (limits.blackboard.key)"));
-    let grants = spec.grants.iter().map(|grant| (grant, GRANT, "a grant has", ""));
-    let toolsets = spec
-        .toolsets
-        .iter()
-        .map(|name| (name, GRANT, "a toolset's name has", ""));
-    for (name, most, what, which) in names.chain(grants).chain(toolsets) {
+    let most = limits.blackboard_key;
+    for name in spec.spaces.iter().flat_map(|share| [&share.space, &share.prefix]) {
         if name.len() as u64 > most {
             return Err(Refusal::invalid(format!(
-                "In a child's spec {what} at most {most} bytes{which}; this one has {}.",
+                "A space and a prefix in a child's spec have at most {most} bytes (limits.blackboard.key); this one has {}.",
                 name.len()
             )));
         }
