@@ -30,11 +30,6 @@ pub fn slack() -> Duration {
     Duration::from_millis(250 * factor())
 }
 
-/// Whether the machine is said to be quiet: `HERMES_TEST_SLACK` is 1.
-pub fn is_quiet() -> bool {
-    factor() == 1
-}
-
 fn factor() -> u64 {
     let set = std::env::var("HERMES_TEST_SLACK").ok();
     set.and_then(|factor| factor.parse().ok()).unwrap_or(8)

@@ -13,7 +13,7 @@ use hermes_host::run::{CompileIn, Host, HostError, RunHandle, RunOutcome, RunSpe
 use hermes_tests::home::{KEY, KEY_VARIABLE, provider};
 use hermes_tests::host::binary;
 use hermes_tests::model::{Format, ModelServer, Script, Turn};
-use hermes_tests::output::{is_quiet, slack, steering};
+use hermes_tests::output::{slack, steering};
 use hermes_tests::well::has_ended;
 use hermes_tests::{Home, clean, guests};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -234,9 +234,8 @@ impl Place {
         );
         let is_reached = self.traps.iter().any(|trap| trap.connections() > 0);
         assert!(!is_reached, "a local address was reached");
-        let most = if is_quiet() { 0 } else { ended.len() / 16 };
         assert!(
-            late.len() <= most,
+            late.len() <= ended.len() / 16,
             "a clock ended these that should end otherwise: {late:#?}"
         );
         late
