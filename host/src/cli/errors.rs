@@ -1,5 +1,7 @@
 //! How errors look: what happened, indented why, and the lines that say what to do about it.
 
+use std::borrow::Cow;
+
 use super::pasted::pasted;
 use super::style::{Ink, Paint, flow, hung, width, wrap};
 use super::terminal;
@@ -80,13 +82,15 @@ impl Problem {
     }
 }
 
+/// What stands behind `lead:`, clean; some messages begin with it already.
+fn behind<'a>(lead: &str, message: &'a str) -> Cow<'a, str> {
+    let rest = message.strip_prefix(lead).and_then(|rest| rest.strip_prefix(": "));
+    clean(rest.unwrap_or(message).trim_end(), Shape::Block)
+}
+
 /// `lead: first line` and the other lines indented.
 pub(super) fn block(paint: Paint, lead: &str, ink: Ink, message: &str) -> String {
-    let message = message
-        .strip_prefix(lead)
-        .and_then(|rest| rest.strip_prefix(": "))
-        .unwrap_or(message);
-    let message = clean(message.trim_end(), Shape::Block);
+    let message = behind(lead, message);
     // On a terminal it is broken between words.
     let columns = terminal::error_columns().map(|columns| columns.saturating_sub(width(lead) + 2));
     let flown = columns.map(|columns| flow(&message, columns));
@@ -103,19 +107,14 @@ pub(super) fn block(paint: Paint, lead: &str, ink: Ink, message: &str) -> String
 /// The same of what a plugin or a model says, with a bar before each line but the first: none of them can be taken for what the host advises, or for its next
 /// words, however it is written.
 pub(super) fn foreign(paint: Paint, lead: &str, ink: Ink, message: &str) -> String {
-    let message = message
-        .strip_prefix(lead)
-        .and_then(|rest| rest.strip_prefix(": "))
-        .unwrap_or(message);
-    let message = clean(message.trim_end(), Shape::Block);
+    let message = behind(lead, message);
     let columns = terminal::error_columns().map_or(usize::MAX, |columns| columns.saturating_sub(width(lead) + 2));
     let flown = flow(&message, columns);
     // What is preformatted would go on at the beginning of the terminal's next line.
-    let fitted = flown.lines().flat_map(|line| match width(line) > columns {
+    let mut lines = flown.lines().flat_map(|line| match width(line) > columns {
         true => wrap(line, columns),
         false => vec![line.to_owned()],
     });
-    let mut lines = fitted;
     let first = lines.next().unwrap_or_default();
     let mut out = format!("{} {first}\n", paint.ink(ink, &format!("{lead}:")));
     for line in lines {

@@ -144,9 +144,9 @@ impl Forbidden {
         }
         let text = &text[text.floor_char_boundary(text.len().saturating_sub(self.span))..];
         let (whole, escape) = text.split_at(text.len() - json::begun(text.as_bytes()));
-        let written = match Reading::bare(text) {
-            None => 0,
-            Some(_) => {
+        let written = match text.contains('\\') {
+            false => 0,
+            true => {
                 let read = Reading::all_bare(whole);
                 match self.begun_in(&self.bare, read.text.as_bytes(), view) {
                     0 => 0,
